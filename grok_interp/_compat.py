@@ -1,0 +1,28 @@
+"""The only module that imports transformer_lens; it hides where each version keeps its names.
+
+``HookedRootModule`` is exported by ``transformer_lens.HookedRootModule`` from 3.3 on and lives in
+``transformer_lens.hook_points`` before; the old path raises ``ImportError`` in 4.x. The choice is
+made on the installed version, not with ``hasattr``, which would trip over that error.
+
+Importing this module costs seconds, because transformer_lens brings ``transformers`` and
+``datasets`` with it. Only :mod:`grok_interp.hooked_mlp` imports it when it is itself imported.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+TRANSFORMER_LENS_VERSION = tuple(int(part) for part in version("transformer-lens").split(".")[:2])
+"""Installed ``(major, minor)`` of transformer_lens."""
+
+if TRANSFORMER_LENS_VERSION >= (3, 3):
+    from transformer_lens import ActivationCache, HookedRootModule
+    from transformer_lens.hook_points import HookPoint
+else:  # pragma: no cover  (run by installing the older version)
+    from transformer_lens import ActivationCache  # type: ignore[assignment]
+    from transformer_lens.hook_points import (  # type: ignore[assignment]
+        HookedRootModule,
+        HookPoint,
+    )
+
+__all__ = ["TRANSFORMER_LENS_VERSION", "ActivationCache", "HookPoint", "HookedRootModule"]

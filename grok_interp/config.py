@@ -1,0 +1,256 @@
+"""Every dataclass that a user writes in TOML or on the command line. Imports no torch.
+
+All are frozen, hold plain Python values, and check themselves when they are made: each error names
+the value it got, what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+ActivationName = Literal["relu", "quadratic", "gelu", "identity", "custom"]
+DTypeName = Literal["float32", "float64"]
+FrequencyMode = Literal["joint", "per_matrix", "input"]
+Waveform = Literal["square", "cosine", "trapezoid"]
+AmplitudeRule = Literal["extracted", "uniform"]
+OutputPhase = Literal["own", "phase_sum"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
+LossName = Literal["cross_entropy", "mse"]
+ReadoutFit = Literal["ridge", "train"]
+
+NAMED_OPERATIONS = {"add": "a + b", "subtract": "a - b", "multiply": "a * b"}
+"""Operations with a name of their own, and the polynomial that each one is."""
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices`` (a Literal type or a sequence)."""
+    allowed = tuple(get_args(choices)) or tuple(choices)
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}")
+
+
+def check_modulus(p: object) -> None:
+    """Raise unless ``p`` is an integer of at least 3, the least modulus with a frequency."""
+    if not isinstance(p, int) or isinstance(p, bool):
+        raise TypeError(f"p={p!r} must be an int, the modulus of the task; pass for example p=59")
+    if p < 3:
+        raise ValueError(f"p={p} is too small: p >= 3 is needed to have a frequency; use for example p=59")
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} must be an int of at least {least}")
+
+
+def _check_nonnegative(name: str, value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name}={value!r} must be a finite number of at least 0")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """A modular task ``c = operation(a, b) mod p``.
+
+    Attributes:
+        p: Modulus and number of classes, at least 3; prime for multiplication to have coordinates.
+        operation: ``"add"``, ``"subtract"``, ``"multiply"``, or a polynomial in ``a`` and ``b``
+            with integer coefficients such as ``"a**2 + b**2"``.
+    """
+
+    p: int = 59
+    operation: str = "add"
+
+    def __post_init__(self) -> None:
+        check_modulus(self.p)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How all ``p * p`` pairs are divided, and how training labels are spoilt.
+
+    Attributes:
+        train_fraction: Share of the pairs to train on, in (0, 1]; the number is rounded down.
+        label_noise: Share of the training labels that are redrawn uniformly from all ``p``
+            classes, in [0, 1]. A redrawn label is right by luck with probability ``1 / p``.
+        seed: Seed of the split and of the noise; neither depends on the model.
+        symmetric: Divide unordered pairs, so that (a, b) and (b, a) land on the same side.
+    """
+
+    train_fraction: float = 0.5
+    label_noise: float = 0.0
+    seed: int = 0
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.train_fraction <= 1:
+            raise ValueError(
+                f"train_fraction={self.train_fraction!r} must be in (0, 1], the share of pairs to train on"
+            )
+        if not 0 <= self.label_noise <= 1:
+            raise ValueError(
+                f"label_noise={self.label_noise!r} must be in [0, 1], the share of training labels to redraw"
+            )
+
+
+@dataclass(frozen=True)
+class HookedMLPConfig:
+    """Shape and parametrisation of a two-layer MLP on one-hot pairs.
+
+    Attributes:
+        p: Modulus; tokens and classes are 0..p-1.
+        d_mlp: Number of neurons.
+        act_fn: Activation; ``"quadratic"`` is the square. ``"custom"`` marks a callable handed to
+            ``from_weights`` or ``from_module``; such a model cannot be saved.
+        bias_in: Whether the pre-activations have a bias ``b_in``.
+        bias_out: Whether the logits have a bias ``b_out``.
+        tied_operands: Whether both operands share one embedding, stored once as ``[1, p, d_mlp]``.
+        output_scale: Factor on ``post @ W_out``.
+        seed: Seed of the initial weights; None for weights that were not drawn here.
+        dtype: Floating-point type of the parameters.
+        device: Device of the parameters; kept true by ``.to()``.
+    """
+
+    p: int = 59
+    d_mlp: int = 512
+    act_fn: ActivationName = "relu"
+    bias_in: bool = False
+    bias_out: bool = False
+    tied_operands: bool = False
+    output_scale: float = 1.0
+    seed: int | None = 0
+    dtype: DTypeName = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_modulus(self.p)
+        _check_count("d_mlp", self.d_mlp, 1)
+        check_choice("act_fn", self.act_fn, ActivationName)
+        check_choice("dtype", self.dtype, DTypeName)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One full-batch training run.
+
+    Attributes:
+        steps: Number of optimiser steps.
+        lr: Learning rate.
+        weight_decay: Decoupled decay for AdamW (Loshchilov and Hutter, arXiv 1711.05101); an L2
+            term in the gradient for Adam and SGD, as PyTorch defines them.
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
+        betas: Moment decay rates of Adam and AdamW; (0.9, 0.98) as in arXiv 2301.05217.
+        momentum: Momentum of SGD.
+        loss: ``"cross_entropy"``, or ``"mse"`` against one-hot labels (mean over all entries).
+        trainable: Names of the parameters to train, such as ``("W_out",)``; None trains all.
+        eval_every: Steps between evaluations; step 0 and the last step are always evaluated.
+        checkpoint_every: Steps between stored weights; step 0 and the last are always stored.
+        progress: Whether to show a progress bar.
+    """
+
+    steps: int = 2000
+    lr: float = 1e-3
+    weight_decay: float = 1.0
+    optimizer: OptimizerName = "adamw"
+    betas: tuple[float, float] = (0.9, 0.98)
+    momentum: float = 0.0
+    loss: LossName = "cross_entropy"
+    trainable: tuple[str, ...] | None = None
+    eval_every: int = 100
+    checkpoint_every: int = 100
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        _check_count("steps", self.steps, 0)
+        _check_count("eval_every", self.eval_every, 1)
+        _check_count("checkpoint_every", self.checkpoint_every, 1)
+        _check_nonnegative("lr", self.lr)
+        _check_nonnegative("weight_decay", self.weight_decay)
+        check_choice("optimizer", self.optimizer, OptimizerName)
+        check_choice("loss", self.loss, LossName)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How ideal weights are made from extracted frequencies, amplitudes and phases.
+
+    Attributes:
+        frequency: Which frequency a neuron gets: the maximum of power in each matrix by itself
+            (``"per_matrix"``), in W_a and W_b together (``"input"``), or of the product of the
+            three normalised power spectra (``"joint"``).
+        input_waveform: Wave of the ideal W_in columns.
+        output_waveform: Wave of the ideal W_out rows.
+        amplitude: ``"extracted"`` keeps each column's own amplitude; ``"uniform"`` gives every
+            live neuron the mean amplitude of its matrix.
+        output_phase: ``"own"`` keeps the extracted output phase. ``"phase_sum"`` writes
+            phi_a + phi_b instead, which is the answer: a construction, never evidence (an
+            untrained network then scores near 1).
+        keep_constant: Keep each column's mean, which is dropped otherwise.
+    """
+
+    frequency: FrequencyMode = "joint"
+    input_waveform: Waveform = "square"
+    output_waveform: Waveform = "cosine"
+    amplitude: AmplitudeRule = "extracted"
+    output_phase: OutputPhase = "own"
+    keep_constant: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("frequency", self.frequency, FrequencyMode)
+        check_choice("input_waveform", self.input_waveform, Waveform)
+        check_choice("output_waveform", self.output_waveform, Waveform)
+        check_choice("amplitude", self.amplitude, AmplitudeRule)
+        check_choice("output_phase", self.output_phase, OutputPhase)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """The main job as one command: train, extract, idealize, control, and say what it shows.
+
+    Attributes:
+        out: Directory for summary.json, report.html and the two models.
+        p: Modulus.
+        d_mlp: Number of neurons.
+        seed: Seed of weights, split, noise and control draws.
+        clean_steps: Training steps of the run without label noise.
+        noisy_steps: Training steps of the run with label noise.
+        draws: Draws of each random control.
+    """
+
+    out: Path = field(default_factory=lambda: Path("out/demo"))
+    p: int = 59
+    d_mlp: int = 512
+    seed: int = 0
+    clean_steps: int = 5000
+    noisy_steps: int = 2000
+    draws: int = 20
+
+    def __post_init__(self) -> None:
+        check_modulus(self.p)
+        _check_count("d_mlp", self.d_mlp, 1)
+        _check_count("clean_steps", self.clean_steps, 1)
+        _check_count("noisy_steps", self.noisy_steps, 1)
+        _check_count("draws", self.draws, 1)
+
+
+def from_dict(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    """Make the dataclass ``cls`` from a mapping, refusing unknown keys.
+
+    Args:
+        cls: One of the dataclasses above.
+        values: Field names and values.
+        where: What the mapping came from, for the error.
+
+    Raises:
+        ValueError: If a key is not a field of ``cls``.
+    """
+    known = {f.name for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown keys {', '.join(map(repr, unknown))} for {cls.__name__}; "
+            f"known keys are {', '.join(sorted(known))}"
+        )
+    return cls(**values)

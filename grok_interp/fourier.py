@@ -1,0 +1,317 @@
+"""The real Fourier basis on Z_m, and spectra by one matrix product with it.
+
+A real function ``w`` on Z_m is a constant plus one sinusoid for each frequency ``k`` in 1..m//2::
+
+    w[n] = mean(w) + sum_k A_k cos(2 pi k n / m + phi_k)
+    X_k  = sum_n w[n] exp(-2 pi i k n / m),   A_k = 2 |X_k| / m,   phi_k = arg X_k
+
+For even m the Nyquist frequency k = m/2 has ``A = |X|/m`` and phase 0 or pi only. Power is energy:
+``power_k`` is the share of ``sum_n w[n]^2`` that frequency k carries (Parseval), so powers and the
+constant's energy add up to it.
+
+The bases are made once in float64 and cached. A product with the cached basis is used instead of an
+FFT because m is usually prime, where FFTs are slow.
+
+Where a task's tokens are not their own coordinates (multiplication, squares), :func:`sinusoids`
+fits cosine and sine by least squares at the points that the tokens take.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from grok_interp.config import check_modulus
+
+
+@lru_cache(maxsize=32)
+def _basis(m: int, dtype: torch.dtype, device: str) -> Float[Tensor, "m m"]:
+    cos, sin = _cos_sin(m)
+    rows = torch.empty(m, m, dtype=torch.float64)
+    rows[0] = 1 / math.sqrt(m)
+    pairs = (m - 1) // 2
+    rows[1 : 2 * pairs + 1 : 2] = math.sqrt(2 / m) * cos[:pairs]
+    rows[2 : 2 * pairs + 1 : 2] = math.sqrt(2 / m) * sin[:pairs]
+    if m % 2 == 0:
+        rows[-1] = cos[-1] / math.sqrt(m)
+    return rows.to(device=device, dtype=dtype)
+
+
+def _cos_sin(m: int) -> tuple[Float[Tensor, "k m"], Float[Tensor, "k m"]]:
+    """Cosine and sine of ``2 pi k n / m`` for k = 1..m//2, exactly zero where they vanish.
+
+    The residue ``k n mod m`` is taken in integers, so no accuracy is lost for large k n, and the
+    sine at Nyquist is 0 and not 1e-14, which a least-squares fit would take for a direction.
+    """
+    residue = torch.outer(torch.arange(1, m // 2 + 1), torch.arange(m)) % m
+    angle = 2 * math.pi * torch.arange(m, dtype=torch.float64) / m
+    sin = angle.sin()
+    sin[0] = 0
+    if m % 2 == 0:
+        sin[m // 2] = 0
+    return angle.cos()[residue], sin[residue]
+
+
+def basis(
+    m: int, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> Float[Tensor, "m m"]:
+    """Orthonormal real Fourier basis of functions on Z_m, one function a row; do not modify it.
+
+    Rows: constant, then cos and sin for k = 1, 2, ..., and for even m the Nyquist cosine last.
+
+    Args:
+        m: Modulus, at least 3.
+        dtype: Floating-point type of the result.
+        device: Device of the result.
+
+    Raises:
+        ValueError: If ``m < 3``.
+    """
+    check_modulus(m)
+    return _basis(m, dtype, str(device))
+
+
+def row_frequencies(m: int) -> Int[Tensor, " m"]:
+    """Frequency of each row of :func:`basis`: 0, 1, 1, 2, 2, ..."""
+    return (torch.arange(m) + 1) // 2
+
+
+def coefficients(x: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
+    """Coordinates of ``x`` along ``dim`` in :func:`basis`; the inverse is :func:`synthesize`."""
+    matrix = basis(x.shape[dim], dtype=x.dtype, device=x.device)
+    return (x.movedim(dim, -1) @ matrix.T).movedim(-1, dim)
+
+
+def synthesize(coefficients: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
+    """The function whose coordinates along ``dim`` are ``coefficients``."""
+    matrix = basis(coefficients.shape[dim], dtype=coefficients.dtype, device=coefficients.device)
+    return (coefficients.movedim(dim, -1) @ matrix).movedim(-1, dim)
+
+
+def transform_grid(activations: Float[Tensor, "pairs *features"]) -> Float[Tensor, "p p *features"]:
+    """2-D Fourier transform of activations over the p x p grid of pairs.
+
+    Entry ``[i, j]`` is the coefficient on basis function i of a times basis function j of b, as in
+    arXiv 2301.05217, section 4. The basis is orthonormal, so squares add up to the total energy.
+
+    Args:
+        activations: One row for each pair in the order of ``task.tokens``: (0, 0), (0, 1), ...
+
+    Raises:
+        ValueError: If the number of rows is not a square.
+    """
+    p = math.isqrt(activations.shape[0])
+    if p * p != activations.shape[0]:
+        raise ValueError(
+            f"activations have {activations.shape[0]} rows, which is not p * p for any p: "
+            "pass the activations on all pairs, in the order of task.tokens"
+        )
+    grid = activations.reshape(p, p, *activations.shape[1:])
+    return coefficients(coefficients(grid, 0), 1)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Sinusoids of a function on Z_m; the frequency axis stands where the function's axis stood.
+
+    Attributes:
+        modulus: The modulus m.
+        dim: The frequency axis, negative; index 0 is k = 1.
+        constant: Mean over the axis (which is gone from its shape), in the units of the function.
+        cos: Amplitude of ``cos(2 pi k n / m)``.
+        sin: Amplitude of ``sin(2 pi k n / m)``.
+        power: Energy of each frequency; under a least-squares fit at points that are not all of
+            Z_m, the energy that this frequency explains by itself (these then overlap).
+        total: Energy about the mean, with a frequency axis of length 1.
+    """
+
+    modulus: int
+    dim: int
+    constant: Float[Tensor, "..."]
+    cos: Float[Tensor, "..."]
+    sin: Float[Tensor, "..."]
+    power: Float[Tensor, "..."]
+    total: Float[Tensor, "..."]
+
+    @property
+    def amplitude(self) -> Float[Tensor, "..."]:
+        """``A_k``, in the units of the function."""
+        return torch.hypot(self.cos, self.sin)
+
+    @property
+    def phase(self) -> Float[Tensor, "..."]:
+        """``phi_k`` in (-pi, pi]."""
+        # + 0.0 turns -0.0 into 0.0, which would make the phase of a Nyquist sinusoid -pi.
+        return torch.atan2(0.0 - self.sin, self.cos)
+
+    @property
+    def power_shares(self) -> Float[Tensor, "..."]:
+        """Share of the energy about the mean that each frequency explains; 0 for a constant."""
+        return torch.where(self.total > 0, self.power / self.total, 0)
+
+
+@dataclass(frozen=True)
+class Sinusoids:
+    """Least-squares fits of one sinusoid at a time, for every frequency, by one matrix product.
+
+    Attributes:
+        modulus: The modulus m.
+        analysis: ``analysis @ x`` gives the amplitudes of all cosines, then of all sines.
+        gram: Inner products (cos, cos), (cos, sin), (sin, sin) about the mean.
+        covered: Weight 1 for the points that have a coordinate, 0 for those left out of the fit.
+    """
+
+    modulus: int
+    analysis: Float[Tensor, "two_k n"]
+    gram: Float[Tensor, "3 k 1"]
+    covered: Float[Tensor, "n 1"]
+
+    def fit(self, x: Float[Tensor, "*batch n d"]) -> Spectrum:
+        """Spectrum along dim -2 of ``x``, over the covered points."""
+        n_covered = self.covered.sum()
+        constant = (x * self.covered).sum(-2) / n_covered
+        centred = (x - constant.unsqueeze(-2)) * self.covered
+        cos, sin = (self.analysis @ centred).chunk(2, dim=-2)
+        cos_cos, cos_sin, sin_sin = self.gram
+        power = cos_cos * cos.square() + 2 * cos_sin * cos * sin + sin_sin * sin.square()
+        total = centred.square().sum(-2, keepdim=True)
+        return Spectrum(self.modulus, -2, constant, cos, sin, power, total)
+
+
+def sinusoids(
+    m: int,
+    incidence: Float[Tensor, "n m"] | None = None,
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> Sinusoids:
+    """Fits of sinusoids on Z_m to functions known at n points.
+
+    Point i sees the wave ``sum_t incidence[i, t] wave[t]``: one entry of 1 for a token with
+    coordinate t, several for a class that collects several coordinates, none for a point without
+    a coordinate, which the fit leaves out.
+
+    Args:
+        m: Modulus.
+        incidence: None when point i is coordinate i; the fit is then the Fourier transform.
+        dtype: Floating-point type.
+        device: Device.
+    """
+    check_modulus(m)
+    if incidence is None:
+        return _identity_sinusoids(m, dtype, str(device))
+    cos, sin = _cos_sin(m)
+    matrix = incidence.to("cpu", torch.float64)
+    covered = (matrix.abs().sum(1, keepdim=True) > 0).to(torch.float64)
+    design = torch.stack([matrix @ cos.T, matrix @ sin.T], -1).movedim(1, 0)  # [k, n, 2]
+    design = (design - (design * covered).sum(1, keepdim=True) / covered.sum()) * covered
+    gram = design.mT @ design
+    analysis = torch.linalg.pinv(design, rtol=1e-9)  # [k, 2, n]
+    return Sinusoids(
+        m,
+        analysis.movedim(1, 0).flatten(0, 1).to(device=device, dtype=dtype),
+        torch.stack([gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]])[..., None].to(
+            device=device, dtype=dtype
+        ),
+        covered.to(device=device, dtype=dtype),
+    )
+
+
+@lru_cache(maxsize=32)
+def _identity_sinusoids(m: int, dtype: torch.dtype, device: str) -> Sinusoids:
+    cos, sin = _cos_sin(m)
+    norm = cos.square().sum(1, keepdim=True)  # m/2, and m at Nyquist, where the sine is zero
+    gram = torch.stack([norm, torch.zeros_like(norm), sin.square().sum(1, keepdim=True)])
+    return Sinusoids(
+        m,
+        torch.cat([cos / norm, sin / norm]).to(device=device, dtype=dtype),
+        gram.to(device=device, dtype=dtype),
+        torch.ones(m, 1, dtype=dtype, device=device),
+    )
+
+
+def spectrum(x: Float[Tensor, "..."], dim: int = -1) -> Spectrum:
+    """Spectrum of ``x`` along ``dim``, for every frequency k = 1..m//2.
+
+    Args:
+        x: Real function values; the length of ``dim`` is the modulus m.
+        dim: The axis, which the frequency axis replaces.
+
+    Raises:
+        ValueError: If the axis is shorter than 3.
+    """
+    dim = dim % x.ndim - x.ndim
+    last = x.movedim(dim, -1).unsqueeze(-1)
+    fitted = sinusoids(x.shape[dim], dtype=x.dtype, device=x.device).fit(last)
+
+    def place(values: Tensor) -> Tensor:
+        return values.squeeze(-1).movedim(-1, dim)
+
+    return Spectrum(
+        fitted.modulus,
+        dim,
+        fitted.constant.squeeze(-1),
+        place(fitted.cos),
+        place(fitted.sin),
+        place(fitted.power),
+        place(fitted.total),
+    )
+
+
+def transform(x: Float[Tensor, "..."], dim: int = -1) -> Complex[Tensor, "..."]:
+    """``X_k = sum_n x[n] exp(-2 pi i k n / m)`` for k = 0..m//2, as ``torch.fft.rfft`` gives it."""
+    found = spectrum(x, dim)
+    m = found.modulus
+    scale = torch.full((m // 2,), m / 2, dtype=x.dtype, device=x.device)
+    if m % 2 == 0:
+        scale[-1] = m
+    scale = scale.reshape(-1, *[1] * (-1 - found.dim))
+    sinusoidal = torch.complex(found.cos * scale, -found.sin * scale)
+    constant = (found.constant * m).unsqueeze(found.dim if found.dim != -1 else -1)
+    return torch.cat([constant.to(sinusoidal.dtype), sinusoidal], found.dim)
+
+
+def ipr(x: Float[Tensor, "..."], dim: int = -1, *, include_constant: bool = False) -> Float[Tensor, "..."]:
+    """Inverse participation ratio of the spectrum along ``dim``: ``sum_k s_k^2`` of power shares s.
+
+    1 for a pure sinusoid, 1/(m//2) for power spread evenly; 0 for a constant function. With
+    ``include_constant`` the shares are those of ``|X_k|^2`` over k = 0..m//2, one-sided, the
+    variant of arXiv 2310.13061, in which a constant counts as a frequency of doubled energy.
+    """
+    if include_constant:
+        return inverse_participation(transform(x, dim).abs().square(), dim)
+    return inverse_participation(spectrum(x, dim).power, dim)
+
+
+def inverse_participation(power: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
+    """``sum_k p_k^2 / (sum_k p_k)^2`` along ``dim``; 0 where there is no power."""
+    total = power.sum(dim, keepdim=True)
+    return torch.where(total > 0, power / total, 0).square().sum(dim)
+
+
+def gini(power: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
+    """Gini coefficient along ``dim`` of nonnegative values: 0 if equal, 1 - 1/n if one holds all.
+
+    ``G = sum_i (2 i - n - 1) x_(i) / (n sum_i x_(i))`` with x sorted upwards and i from 1; used on
+    Fourier power in arXiv 2301.05217, section 5. 0 where all values are zero.
+    """
+    n = power.shape[dim]
+    ordered = power.movedim(dim, -1).sort(-1).values
+    rank = 2 * torch.arange(1, n + 1, dtype=power.dtype, device=power.device) - n - 1
+    total = ordered.sum(-1)
+    return torch.where(total > 0, (ordered * rank).sum(-1) / (n * total), 0)
+
+
+def harmonic(k: Int[Tensor, "*shape"], order: int, m: int) -> Int[Tensor, "*shape"]:
+    """Frequency in 1..m//2 at which the ``order``-th harmonic of ``k`` appears on Z_m.
+
+    On m points ``order * k`` and ``m - order * k`` are one frequency. 0 means that the harmonic is
+    a constant there (``order * k`` is a multiple of m).
+    """
+    residue = k * order % m
+    return torch.minimum(residue, m - residue)

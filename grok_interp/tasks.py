@@ -1,0 +1,367 @@
+"""Modular tasks: all pairs and their labels, coordinates in which a task is addition, splits.
+
+A task is ``label = operation(a, b) mod p``. Analysis happens where the task is addition: a task has
+*coordinates* if there are a modulus m, maps u and v of the operands' tokens to Z_m, and a read-out
+F from Z_m to classes with ``label = F(u(a) + sign * v(b))``. They are found from the table of
+labels, so they hold exactly:
+
+- a sum ``f(a) + g(b)``: m = p, with F the identity; ``a - b`` keeps b as it is, with sign -1;
+- a product ``f(a) * g(b)``, p prime: m = p - 1 by the discrete logarithm to a primitive root;
+  tokens that f or g sends to zero have no coordinate;
+- a function of such a sum, ``(f(a) + g(b))**2`` and the like: F is that function.
+
+This is the class that arXiv 2301.02679 and 2310.13061 call learnable, h(g1(a) + g2(b)). Not finding
+coordinates says only that no such form was found.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from grok_interp.config import NAMED_OPERATIONS, SplitConfig, TaskConfig
+
+NO_COORDINATE = -1
+"""Marks a token without a coordinate."""
+MAX_EXPONENT = 10_000
+"""Largest exponent a polynomial may have; more is surely a slip of the pen."""
+
+_BINARY: dict[type[ast.operator], Callable[[Tensor, Tensor], Tensor]] = {
+    ast.Add: torch.add,
+    ast.Sub: torch.sub,
+    ast.Mult: torch.mul,
+}
+
+
+def _not_a_polynomial(text: str, why: str) -> ValueError:
+    return ValueError(
+        f"operation={text!r} is not a polynomial in a and b ({why}): use 'add', 'subtract', "
+        "'multiply', or integers, a, b, +, -, * and ** with a whole exponent, such as 'a**2 + b**2'"
+    )
+
+
+class _Polynomial:
+    """Tables over all pairs of a polynomial's expressions, outermost first, each reduced mod p."""
+
+    def __init__(self, text: str, p: int) -> None:
+        self.text, self.p = text, p
+        try:
+            self.tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise _not_a_polynomial(text, "it cannot be parsed") from error
+
+    def table(self, node: ast.expr) -> Int[Tensor, "p p"]:
+        """Value of ``node`` at every (a, b); entries below p, so products fit into int64."""
+        if isinstance(node, ast.Name) and node.id in ("a", "b"):
+            values = torch.arange(self.p)
+            column = values[:, None] if node.id == "a" else values[None, :]
+            return column.expand(self.p, self.p)
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return torch.full((self.p, self.p), node.value % self.p)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            inner = self.table(node.operand)
+            return (-inner if isinstance(node.op, ast.USub) else inner) % self.p
+        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+            left, right = self.table(node.left), self.table(node.right)
+            return _BINARY[type(node.op)](left, right) % self.p
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            return self._power(self.table(node.left), self._exponent(node.right))
+        raise _not_a_polynomial(self.text, f"{ast.unparse(node)!r} is not allowed")
+
+    def _exponent(self, node: ast.expr) -> int:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            if 0 <= node.value <= MAX_EXPONENT:
+                return node.value
+        raise _not_a_polynomial(
+            self.text, f"exponent {ast.unparse(node)!r} is not an integer in 0..{MAX_EXPONENT}"
+        )
+
+    def _power(self, base: Tensor, exponent: int) -> Tensor:
+        result = torch.ones_like(base)
+        while exponent:
+            if exponent & 1:
+                result = result * base % self.p
+            base = base * base % self.p
+            exponent >>= 1
+        return result
+
+    def expressions(self) -> Iterator[Int[Tensor, "p p"]]:
+        """Tables of the whole and of each part of it, outermost first."""
+        level = [self.tree]
+        while level:
+            for node in level:
+                yield self.table(node)
+            level = [
+                child
+                for node in level
+                for child in ast.iter_child_nodes(node)
+                if isinstance(child, ast.expr)
+                and not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and child is node.right)
+            ]
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Maps in which a task is addition: ``label = readout[(a[i] + sign * b[j]) mod modulus]``.
+
+    Attributes:
+        modulus: m; frequencies are 1..m//2.
+        a: Coordinate of each first operand, -1 for none.
+        b: Coordinate of each second operand, -1 for none.
+        readout: Class of each coordinate of the sum.
+        sign: +1, or -1 where the phase relation is phi_a - phi_b = phi_out.
+    """
+
+    modulus: int
+    a: Int[Tensor, " p"]
+    b: Int[Tensor, " p"]
+    readout: Int[Tensor, " m"]
+    sign: int = 1
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether tokens and classes are their own coordinates."""
+        own = torch.arange(len(self.a))
+        return self.modulus == len(self.a) and all(
+            torch.equal(values, own) for values in (self.a, self.b, self.readout)
+        )
+
+    @cached_property
+    def incidence(self) -> Float[Tensor, "3 p m"]:
+        """What each token of a, of b, and each class sees of a wave on Z_m: 0, 1 or more points."""
+        p = len(self.a)
+        matrix = torch.zeros(3, p, self.modulus, dtype=torch.float64)
+        for index, values in enumerate((self.a, self.b)):
+            known = values != NO_COORDINATE
+            matrix[index, known, values[known]] = 1
+        matrix[2, self.readout, torch.arange(self.modulus)] = 1
+        return matrix
+
+    @cached_property
+    def covered(self) -> Bool[Tensor, "3 p 1"]:
+        """Which tokens of a, of b, and which classes have a coordinate."""
+        return self.incidence.sum(-1, keepdim=True) > 0
+
+
+def identity_coordinates(p: int) -> Coordinates:
+    """Coordinates of addition mod p: every token is its own."""
+    own = torch.arange(p)
+    return Coordinates(p, own, own, own)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Train and test pairs of a task, with the labels that training sees.
+
+    Attributes:
+        task: The task.
+        config: How the split was made.
+        train_index: Rows of ``task.tokens`` to train on.
+        test_index: The other rows.
+        train_labels: Labels to train on, after noise.
+        resampled: Which training labels were redrawn.
+    """
+
+    task: ModularTask
+    config: SplitConfig
+    train_index: Int[Tensor, " train"]
+    test_index: Int[Tensor, " test"]
+    train_labels: Int[Tensor, " train"]
+    resampled: Bool[Tensor, " train"]
+
+    @property
+    def train_tokens(self) -> Int[Tensor, "train 2"]:
+        """Pairs to train on."""
+        return self.task.tokens[self.train_index]
+
+    @property
+    def clean_train_labels(self) -> Int[Tensor, " train"]:
+        """What the task says of the training pairs."""
+        return self.task.labels[self.train_index]
+
+    @property
+    def corrupted(self) -> Bool[Tensor, " train"]:
+        """Which training labels differ from the task's; a redrawn label may be right by luck."""
+        return self.train_labels != self.clean_train_labels
+
+    @property
+    def test_tokens(self) -> Int[Tensor, "test 2"]:
+        """Held-out pairs."""
+        return self.task.tokens[self.test_index]
+
+    @property
+    def test_labels(self) -> Int[Tensor, " test"]:
+        """What the task says of the held-out pairs; never noisy."""
+        return self.task.labels[self.test_index]
+
+    def __repr__(self) -> str:
+        return (
+            f"Split(p={self.task.p}, {self.task.operation!r}, train={len(self.train_index)}, "
+            f"test={len(self.test_index)}, resampled={int(self.resampled.sum())}, "
+            f"corrupted={int(self.corrupted.sum())}, seed={self.config.seed})"
+        )
+
+
+class ModularTask:
+    """A modular task over all ``p * p`` pairs.
+
+    Args:
+        p: Modulus, at least 3; or a :class:`TaskConfig`.
+        operation: ``"add"``, ``"subtract"``, ``"multiply"``, or a polynomial in ``a`` and ``b``.
+
+    Attributes:
+        p: Modulus and number of classes.
+        operation: The operation as given.
+        tokens: All pairs, int64 ``[p * p, 2]``, in the order (0, 0), (0, 1), ...
+        labels: Their labels, int64 ``[p * p]``.
+
+    Raises:
+        ValueError: If ``p < 3``, or the operation is neither a known name nor a polynomial.
+    """
+
+    def __init__(self, p: int | TaskConfig = 59, operation: str = "add") -> None:
+        self.config = p if isinstance(p, TaskConfig) else TaskConfig(p, operation)
+        self.p = self.config.p
+        self.operation = self.config.operation
+        text = NAMED_OPERATIONS.get(self.operation, self.operation)
+        if text == self.operation and text.isidentifier() and text not in ("a", "b"):
+            raise ValueError(
+                f"operation={text!r} is unknown: use one of {', '.join(map(repr, NAMED_OPERATIONS))}, "
+                "or a polynomial such as 'a**2 + b**2'"
+            )
+        self._polynomial = _Polynomial(text, self.p)
+        grid = torch.arange(self.p)
+        self.tokens: Int[Tensor, "pairs 2"] = torch.cartesian_prod(grid, grid)
+        self.labels: Int[Tensor, " pairs"] = self._polynomial.table(self._polynomial.tree).reshape(-1)
+
+    def __repr__(self) -> str:
+        return f"ModularTask(p={self.p}, operation={self.operation!r})"
+
+    @cached_property
+    def coordinates(self) -> Coordinates | None:
+        """Coordinates in which the task is addition, or None when no such form was found."""
+        labels = self.labels.reshape(self.p, self.p)
+        for table in self._polynomial.expressions():
+            readout = _as_function_of(table, labels)
+            if readout is None:
+                continue
+            for find in (_as_sum, _as_product):
+                found = find(table, self.p)
+                if found is not None:
+                    return _compose(found, readout)
+        return None
+
+    @cached_property
+    def has_coordinates(self) -> Bool[Tensor, " pairs"]:
+        """Which pairs have coordinates: all for addition, the nonzero ones for multiplication."""
+        if self.coordinates is None:
+            return torch.zeros(len(self.labels), dtype=torch.bool)
+        covered = self.coordinates.covered[:2, :, 0]
+        return covered[0][self.tokens[:, 0]] & covered[1][self.tokens[:, 1]]
+
+    def split(
+        self,
+        train_fraction: float | SplitConfig = 0.5,
+        label_noise: float = 0.0,
+        seed: int | torch.Generator = 0,
+        *,
+        symmetric: bool = False,
+    ) -> Split:
+        """Divide the pairs at random into train and test, and redraw a share of the train labels.
+
+        Args:
+            train_fraction: Share of the pairs to train on, in (0, 1], rounded down; or a
+                :class:`SplitConfig`.
+            label_noise: Share of the training labels to redraw uniformly from all p classes.
+            seed: A seed, or a generator to draw from (the split's config then records its
+                ``initial_seed``).
+            symmetric: Divide unordered pairs, so that (a, b) and (b, a) land on the same side.
+
+        Raises:
+            ValueError: If a share is out of range, or no pair would be left to train on.
+        """
+        generator: torch.Generator | None = None
+        if isinstance(train_fraction, SplitConfig):
+            config = train_fraction
+        else:
+            if isinstance(seed, torch.Generator):
+                generator, seed = seed, seed.initial_seed()
+            config = SplitConfig(train_fraction, label_noise, seed, symmetric)
+        if generator is None:
+            generator = torch.Generator().manual_seed(config.seed)
+        order = self._shuffle(generator, symmetric=config.symmetric)
+        n_train = int(config.train_fraction * len(order) + 1e-9)
+        if n_train == 0:
+            raise ValueError(
+                f"train_fraction={config.train_fraction} of {len(order)} pairs leaves none to train "
+                f"on: use at least {1 / len(order):.2g}"
+            )
+        train, test = order[:n_train].flatten(), order[n_train:].flatten()
+        train, test = train[train >= 0], test[test >= 0]
+        labels = self.labels[train].clone()
+        resampled = torch.zeros(len(train), dtype=torch.bool)
+        chosen = torch.randperm(len(train), generator=generator)[
+            : round(config.label_noise * len(train))
+        ]
+        resampled[chosen] = True
+        labels[chosen] = torch.randint(self.p, (len(chosen),), generator=generator)
+        return Split(self, config, train, test, labels, resampled)
+
+    def _shuffle(self, generator: torch.Generator, *, symmetric: bool) -> Int[Tensor, "groups pair"]:
+        """Rows of ``tokens`` in random order, in groups that must stay together (-1 fills up)."""
+        if not symmetric:
+            return torch.randperm(self.p**2, generator=generator)[:, None]
+        a, b = torch.triu_indices(self.p, self.p)
+        mirrored = torch.where(a == b, -1, b * self.p + a)
+        groups = torch.stack([a * self.p + b, mirrored], -1)
+        return groups[torch.randperm(len(groups), generator=generator)]
+
+
+def _as_function_of(table: Tensor, labels: Tensor) -> Int[Tensor, " p"] | None:
+    """F with ``labels = F(table)``, or None; values that the table never takes map to -1."""
+    readout = torch.full((len(labels),), NO_COORDINATE)
+    readout[table.flatten()] = labels.flatten()
+    return readout if torch.equal(readout[table], labels) else None
+
+
+def _as_sum(table: Tensor, p: int) -> Coordinates | None:
+    """Coordinates of ``f(a) + g(b)``, if both operands matter."""
+    f, g = table[:, 0], (table[0] - table[0, 0]) % p
+    if not torch.equal((f[:, None] + g) % p, table) or len(f.unique()) == 1 or len(g.unique()) == 1:
+        return None
+    own = torch.arange(p)
+    if torch.equal(g, -own % p):
+        return Coordinates(p, f, own, own, sign=-1)
+    return Coordinates(p, f, g, own)
+
+
+def _as_product(table: Tensor, p: int) -> Coordinates | None:
+    """Coordinates of ``f(a) * g(b)`` for prime p, by discrete logarithm, if both operands matter."""
+    nonzero = table.nonzero()
+    if not sympy.isprime(p) or len(nonzero) == 0:
+        return None
+    row, column = nonzero[0].tolist()
+    f, g = table[:, column], table[row] * pow(int(table[row, column]), -1, p) % p
+    if not torch.equal(f[:, None] * g % p, table):
+        return None
+    root = int(sympy.primitive_root(p))
+    powers = torch.tensor([pow(root, exponent, p) for exponent in range(p - 1)])
+    logarithm = torch.full((p,), NO_COORDINATE)
+    logarithm[powers] = torch.arange(p - 1)
+    a, b = logarithm[f], logarithm[g]
+    if len(a[a >= 0].unique()) == 1 or len(b[b >= 0].unique()) == 1:
+        return None
+    return Coordinates(p - 1, a, b, powers)
+
+
+def _compose(found: Coordinates, readout: Int[Tensor, " p"]) -> Coordinates | None:
+    """Coordinates whose read-out is followed by ``readout``."""
+    composed = readout[found.readout]
+    return Coordinates(found.modulus, found.a, found.b, composed, found.sign)

@@ -1,0 +1,204 @@
+"""Square, cosine and trapezoid waves on Z_m: sampling, fits, and where values sit in between.
+
+A wave of frequency k and phase phi is read in turns, ``t = k n / m + phi / (2 pi)`` reduced to
+[-1/2, 1/2). All three have a fundamental of amplitude A in the continuum::
+
+    cosine     A cos(2 pi t)
+    square     (pi/4) A s(t),  s = +1 iff -1/4 <= t < 1/4, else -1
+    trapezoid  A / c1 * clip(cos(2 pi t) / clip_at, -1, 1),
+               c1 = (2/pi) (arcsin(clip_at) / clip_at + sqrt(1 - clip_at^2))
+
+The trapezoid is a clipped cosine: clip_at = 1 is the cosine, clip_at -> 0 the square wave.
+
+Caveat: on a grid, a period of q = m / gcd(k, m) points gives a sampled square wave whose
+fundamental is up to 11% off A (q = 4), and its phase can be known only to pi / q. A perfect square
+wave has an R2 of .81 (8 / pi^2) to its own cosine, so a high R2 to one wave is no evidence against
+the other: compare the two (arXiv 2603.23784 claims near-binary square waves).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from grok_interp.config import Waveform, check_choice
+
+SQUARE_LEVEL = math.pi / 4
+"""Level of the square wave whose fundamental has amplitude 1."""
+EDGE = 1e-9
+"""Turns within which a point counts as lying on an edge of the square wave."""
+PLATEAU_TOLERANCE = 0.25
+"""A weight is on its plateau when ``abs(abs(w) / level - 1)`` is below this."""
+CLIPS = tuple(i / 20 for i in range(1, 21))
+"""Clipping levels that the trapezoid fit tries; the last is the cosine."""
+
+
+def turns(
+    m: int, frequency: Int[Tensor, "*batch d"], phase: Float[Tensor, "*batch d"]
+) -> Float64[Tensor, "*batch m d"]:
+    """``t = k n / m + phi / (2 pi)`` in [-1/2, 1/2) for n = 0..m-1, one column a neuron.
+
+    In float64 whatever the phase's type, so that :data:`EDGE` means the same for all.
+    """
+    n = torch.arange(m, device=frequency.device)[:, None]
+    residue = (frequency.unsqueeze(-2) * n) % m
+    t = residue.to(torch.float64) / m + (phase.to(torch.float64) / (2 * math.pi)).unsqueeze(-2)
+    return t - torch.floor(t + 0.5)
+
+
+def _shape(waveform: str, t: Tensor, clip_at: Tensor | float | None) -> Tensor:
+    """The wave at ``t`` whose fundamental has amplitude 1."""
+    if waveform == "cosine":
+        return torch.cos(2 * math.pi * t)
+    if waveform == "square":
+        high = (t >= -0.25 - EDGE) & (t < 0.25 - EDGE)
+        return torch.where(high, SQUARE_LEVEL, -SQUARE_LEVEL).to(t.dtype)
+    if clip_at is None:
+        raise ValueError("a trapezoid needs clip_at in (0, 1]: fit_trapezoid gives it for a column")
+    clip = torch.as_tensor(clip_at, dtype=t.dtype, device=t.device)
+    fundamental = (2 / math.pi) * (torch.asin(clip) / clip + (1 - clip.square()).clamp(min=0).sqrt())
+    return (torch.cos(2 * math.pi * t) / clip).clamp(-1, 1) / fundamental
+
+
+def sample(
+    waveform: Waveform | str,
+    m: int,
+    frequency: Int[Tensor, "*batch d"],
+    amplitude: Float[Tensor, "*batch d"],
+    phase: Float[Tensor, "*batch d"],
+    clip_at: Float[Tensor, "*batch d"] | None = None,
+) -> Float[Tensor, "*batch m d"]:
+    """Waves on Z_m, one column for each neuron; zero where the frequency is 0.
+
+    Args:
+        waveform: ``"square"``, ``"cosine"`` or ``"trapezoid"``.
+        m: Modulus.
+        frequency: k, an integer; 0 stands for no wave.
+        amplitude: A, the amplitude of the fundamental, in the units of the weight.
+        phase: phi in radians; may be NaN where the frequency is 0.
+        clip_at: For trapezoids, the height at which the cosine is clipped, in (0, 1].
+
+    Raises:
+        ValueError: If the waveform is unknown, or a trapezoid is asked for without ``clip_at``.
+    """
+    check_choice("waveform", waveform, Waveform)
+    alive = frequency > 0
+    t = turns(m, frequency, torch.where(alive, phase, 0))
+    clip = clip_at if clip_at is None else clip_at.unsqueeze(-2)
+    return _shape(waveform, t, clip).to(amplitude.dtype) * torch.where(
+        alive, amplitude, 0
+    ).unsqueeze(-2)
+
+
+def _centred(column: Tensor) -> Tensor:
+    return column - column.mean(-2, keepdim=True)
+
+
+def r_squared(
+    column: Float[Tensor, "*batch n d"], wave: Float[Tensor, "*batch n d"], *, fit: str = "level"
+) -> Float[Tensor, "*batch d"]:
+    """Share of a column's variance that a wave explains: ``1 - |w - s|^2 / |w|^2``.
+
+    Means over the points are removed from both. NaN for a constant column.
+
+    Args:
+        column: Weights, along dim -2.
+        wave: The sampled wave.
+        fit: ``"level"`` takes the wave as it is, at the level its amplitude says; ``"lstsq"`` fits
+            the level, which gives the squared correlation.
+
+    Raises:
+        ValueError: If ``fit`` is neither.
+    """
+    check_choice("fit", fit, ("level", "lstsq"))
+    w, s = _centred(column), _centred(wave)
+    energy = w.square().sum(-2)
+    if fit == "level":
+        explained = energy - (w - s).square().sum(-2)
+    else:
+        explained = (w * s).sum(-2).square() / s.square().sum(-2)
+    return torch.where(energy > 0, explained / energy, math.nan)
+
+
+def fit_trapezoid(
+    column: Float[Tensor, "*batch m d"],
+    frequency: Int[Tensor, "*batch d"],
+    amplitude: Float[Tensor, "*batch d"],
+    phase: Float[Tensor, "*batch d"],
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
+    """Best clipping level of each column, from :data:`CLIPS`, and the R2 it reaches.
+
+    The level follows from ``amplitude`` as for the other waves, so the clipping level is the one
+    parameter that is fitted; the cosine is among the candidates.
+    """
+    m = column.shape[-2]
+    best = torch.full_like(amplitude, -math.inf)
+    clip = torch.full_like(amplitude, CLIPS[-1])
+    alive = frequency > 0
+    t = turns(m, frequency, torch.where(alive, phase, 0))
+    scale = torch.where(alive, amplitude, 0).unsqueeze(-2)
+    for candidate in CLIPS:
+        r2 = r_squared(column, _shape("trapezoid", t, candidate).to(scale.dtype) * scale)
+        better = r2 > best
+        best = torch.where(better, r2, best)
+        clip = torch.where(better, candidate, clip)
+    return clip, torch.where(best > -math.inf, best, math.nan)
+
+
+def plateau_share(
+    column: Float[Tensor, "*batch n d"], amplitude: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch d"]:
+    """Share of weights near their neuron's plateau: ``abs(abs(w)/level - 1) < .25``.
+
+    ``w`` is the column about its mean and ``level = pi/4 * amplitude``. A cosine scores .48 by
+    itself, a square wave 1. NaN where the amplitude is 0.
+    """
+    level = SQUARE_LEVEL * amplitude.unsqueeze(-2)
+    near = (_centred(column).abs() / level - 1).abs() < PLATEAU_TOLERANCE
+    share = near.to(column.dtype).mean(-2)
+    return torch.where(amplitude > 0, share, math.nan)
+
+
+@dataclass(frozen=True)
+class IntermediateValues:
+    """Weights well inside a neuron's two levels, and how far they lie from a sign change.
+
+    Attributes:
+        share: Share of weights with ``abs(w) < .75 level``, level = pi/4 A.
+        distance: Their mean distance to the nearest sign change of the wave, in turns (0 to 1/4).
+        cosine_share: The same share for the cosine of this frequency, amplitude and phase.
+        cosine_distance: The same distance for that cosine: the null that "intermediate values sit
+            only near sign changes" must beat, since a cosine's small values sit there too.
+    """
+
+    share: Float[Tensor, "*batch d"]
+    distance: Float[Tensor, "*batch d"]
+    cosine_share: Float[Tensor, "*batch d"]
+    cosine_distance: Float[Tensor, "*batch d"]
+
+
+def intermediate_values(
+    column: Float[Tensor, "*batch m d"],
+    frequency: Int[Tensor, "*batch d"],
+    amplitude: Float[Tensor, "*batch d"],
+    phase: Float[Tensor, "*batch d"],
+) -> IntermediateValues:
+    """Where a column's intermediate values sit, beside its fitted cosine's.
+
+    Values scattered at random over the period would lie 1/8 of a turn from a sign change on
+    average. A distance is NaN where a neuron has no intermediate value.
+    """
+    t = turns(column.shape[-2], frequency, torch.where(frequency > 0, phase, 0))
+    to_edge = (t.abs() - 0.25).abs().to(column.dtype)
+    level = SQUARE_LEVEL * amplitude.unsqueeze(-2)
+
+    def where_they_sit(values: Tensor) -> tuple[Tensor, Tensor]:
+        inside = (values.abs() < (1 - PLATEAU_TOLERANCE) * level).to(column.dtype)
+        return inside.mean(-2), (inside * to_edge).sum(-2) / inside.sum(-2)
+
+    cosine = sample("cosine", column.shape[-2], frequency, amplitude, phase)
+    return IntermediateValues(*where_they_sit(_centred(column)), *where_they_sit(cosine))

@@ -1,0 +1,210 @@
+"""The weights of two-layer MLPs as a value, and the equation of the forward pass.
+
+For one-hot pairs (a, b)::
+
+    pre    = W_in[0, a] + W_in[1, b] + b_in
+    post   = act(pre)
+    logits = output_scale * post @ W_out + b_out
+
+:class:`MLPWeights` carries leading batch axes, so that one object holds a model, its 200
+checkpoints, or 20 draws of a control. :class:`grok_interp.hooked_mlp.HookedMLP` is the same network
+with hooks and gradients. Nothing here imports transformer_lens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from grok_interp.config import ActivationName, check_choice
+
+Activation = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": F.relu,
+    "quadratic": torch.square,
+    "gelu": F.gelu,
+    "identity": lambda x: x,
+}
+
+
+def activation(act_fn: str | Activation) -> Activation:
+    """The function that a config's ``act_fn`` names; a callable is handed through.
+
+    Raises:
+        ValueError: If the name is unknown, or is ``"custom"``, which names no function.
+    """
+    if callable(act_fn):
+        return act_fn
+    check_choice("act_fn", act_fn, ActivationName)
+    if act_fn == "custom":
+        raise ValueError(
+            "act_fn='custom' only marks a model made from a callable: pass the callable to "
+            "HookedMLP.from_weights(..., act_fn=...)"
+        )
+    return ACTIVATIONS[act_fn]
+
+
+def check_tokens(tokens: object, p: int) -> Tensor:
+    """Return ``tokens`` if they are int64 ``[batch, 2]`` with values in 0..p-1.
+
+    Raises:
+        TypeError: If they are not an int64 tensor.
+        ValueError: If the shape is wrong or a value is out of range.
+    """
+    if not isinstance(tokens, Tensor):
+        raise TypeError(
+            f"tokens are a {type(tokens).__name__}, expected an int64 tensor [batch, 2]: "
+            "model.to_tokens(pairs) makes one"
+        )
+    if tokens.dtype != torch.int64:
+        raise TypeError(
+            f"tokens have dtype {tokens.dtype}, expected torch.int64: use tokens.long() if they "
+            "are whole numbers; one-hot vectors are not taken"
+        )
+    if tokens.ndim != 2 or tokens.shape[1] != 2:
+        raise ValueError(
+            f"tokens have shape {tuple(tokens.shape)}, expected [batch, 2] with columns a and b: "
+            "model.to_tokens(pairs) makes one"
+        )
+    if tokens.numel():
+        least, most = (int(value) for value in tokens.aminmax())
+        if least < 0 or most >= p:
+            raise ValueError(f"tokens lie in {least}..{most}, expected 0..{p - 1} for p={p}")
+    return tokens
+
+
+def _describe(shape: Sequence[int]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+@dataclass(frozen=True)
+class MLPWeights:
+    """Weights of one network or of a batch of networks of one shape.
+
+    Attributes:
+        W_in: Input weights by operand, token and neuron.
+        W_out: Output weights by neuron and class.
+        b_in: Bias of the pre-activations, or None.
+        b_out: Bias of the logits, or None.
+        act_fn: Name of the activation, or a callable.
+        output_scale: Factor on ``post @ W_out``.
+    """
+
+    W_in: Float[Tensor, "*batch 2 p d_mlp"]
+    W_out: Float[Tensor, "*batch d_mlp p"]
+    b_in: Float[Tensor, "*batch d_mlp"] | None = None
+    b_out: Float[Tensor, "*batch p"] | None = None
+    act_fn: str | Activation = "relu"
+    output_scale: float = 1.0
+
+    @property
+    def p(self) -> int:
+        """Modulus: the number of tokens and of classes."""
+        return self.W_in.shape[-2]
+
+    @property
+    def d_mlp(self) -> int:
+        """Number of neurons."""
+        return self.W_in.shape[-1]
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of the leading batch axes; empty for one network."""
+        return tuple(self.W_in.shape[:-3])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> MLPWeights:
+        """Apply ``function`` to every tensor."""
+        return replace(
+            self,
+            W_in=function(self.W_in),
+            W_out=function(self.W_out),
+            b_in=None if self.b_in is None else function(self.b_in),
+            b_out=None if self.b_out is None else function(self.b_out),
+        )
+
+    def detach(self) -> MLPWeights:
+        """The same weights outside of any gradient graph."""
+        return self.map(Tensor.detach)
+
+    def __getitem__(self, index: Any) -> MLPWeights:
+        """Index the leading batch axes."""
+        if not self.batch_shape:
+            raise IndexError("these weights have no batch axis to index")
+        return self.map(lambda tensor: tensor[index])
+
+    def expand(self, *batch: int) -> MLPWeights:
+        """The same weights under new leading batch axes, without copying."""
+        return self.map(lambda tensor: tensor.expand(*batch, *tensor.shape))
+
+    def columns(self) -> Float[Tensor, "*batch 3 p d_mlp"]:
+        """W_a, W_b and the transpose of W_out, one column a neuron, in this order."""
+        return torch.cat([self.W_in, self.W_out.mT.unsqueeze(-3)], -3)
+
+    def pre(self, tokens: Tensor) -> Float[Tensor, "*batch pairs d_mlp"]:
+        """Pre-activations on int64 tokens ``[pairs, 2]``."""
+        pre = self.W_in[..., 0, :, :].index_select(-2, tokens[:, 0])
+        pre = pre + self.W_in[..., 1, :, :].index_select(-2, tokens[:, 1])
+        return pre if self.b_in is None else pre + self.b_in.unsqueeze(-2)
+
+    def post(self, tokens: Tensor) -> Float[Tensor, "*batch pairs d_mlp"]:
+        """Activations on int64 tokens ``[pairs, 2]``."""
+        return activation(self.act_fn)(self.pre(tokens))
+
+    def logits(self, tokens: Tensor) -> Float[Tensor, "*batch pairs p"]:
+        """Logits on int64 tokens ``[pairs, 2]``."""
+        logits = self.post(tokens) @ self.W_out
+        if self.output_scale != 1.0:
+            logits = self.output_scale * logits
+        return logits if self.b_out is None else logits + self.b_out.unsqueeze(-2)
+
+
+def check_weights(weights: MLPWeights) -> MLPWeights:
+    """Return ``weights`` if their shapes and types fit together and every entry is finite.
+
+    Raises:
+        ValueError: Naming the tensor that does not fit, its shape and the expected one, or the
+            tensor that holds NaN or infinity.
+    """
+    W_in = weights.W_in
+    if W_in.ndim < 3 or W_in.shape[-3] != 2:
+        raise ValueError(
+            f"W_in has shape {_describe(W_in.shape)}, expected [2, p, d_mlp]: for weights on "
+            "concatenated one-hots use W_in.reshape(2, p, d_mlp)"
+        )
+    if W_in.shape[-2] < 3 or W_in.shape[-1] < 1:
+        raise ValueError(
+            f"W_in has shape {_describe(W_in.shape)}, which says p={W_in.shape[-2]} and "
+            f"d_mlp={W_in.shape[-1]}: p >= 3 and d_mlp >= 1 are needed"
+        )
+    *batch, _, p, d_mlp = W_in.shape
+    expected = {"W_out": [d_mlp, p], "b_in": [d_mlp], "b_out": [p]}
+    for name, shape in expected.items():
+        tensor = getattr(weights, name)
+        if tensor is not None and list(tensor.shape) != [*batch, *shape]:
+            raise ValueError(
+                f"{name} has shape {_describe(tensor.shape)}, expected {_describe([*batch, *shape])} "
+                f"to fit W_in {_describe(W_in.shape)}; transpose it if it is an nn.Linear weight"
+            )
+    for name in ("W_in", *expected):
+        tensor = getattr(weights, name)
+        if tensor is None:
+            continue
+        if not tensor.is_floating_point() or tensor.dtype != W_in.dtype:
+            raise ValueError(
+                f"{name} has dtype {tensor.dtype}, expected one floating-point dtype for all "
+                f"weights (W_in has {W_in.dtype})"
+            )
+        if not bool(tensor.isfinite().all()):
+            count = int((~tensor.isfinite()).sum())
+            raise ValueError(
+                f"{name} holds {count} values that are NaN or infinite of {tensor.numel()}: "
+                "the run diverged or the file is damaged; use an earlier checkpoint"
+            )
+    return weights
