@@ -1,0 +1,84 @@
+"""Hooked MLPs on modular arithmetic: Fourier features, idealized weights, and their controls.
+
+Modules and the short names below are imported when first used, so that ``import grok_interp`` is
+quick and the mathematics works without transformer_lens.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grok_interp import (
+        circular,
+        config,
+        controls,
+        demo,
+        figures,
+        files,
+        fourier,
+        hooked_mlp,
+        idealize,
+        measures,
+        neurons,
+        report,
+        tasks,
+        training,
+        trajectory,
+        verdict,
+        waveforms,
+        weights,
+    )
+    from grok_interp.controls import evaluate
+    from grok_interp.hooked_mlp import HookedMLP
+    from grok_interp.neurons import extract
+    from grok_interp.tasks import ModularTask
+    from grok_interp.training import train
+
+_SHORT_NAMES = {
+    "ModularTask": "tasks",
+    "HookedMLP": "hooked_mlp",
+    "train": "training",
+    "extract": "neurons",
+    "evaluate": "controls",
+}
+
+__all__ = [
+    "HookedMLP",
+    "ModularTask",
+    "circular",
+    "config",
+    "controls",
+    "demo",
+    "evaluate",
+    "extract",
+    "figures",
+    "files",
+    "fourier",
+    "hooked_mlp",
+    "idealize",
+    "measures",
+    "neurons",
+    "report",
+    "tasks",
+    "train",
+    "training",
+    "trajectory",
+    "verdict",
+    "waveforms",
+    "weights",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SHORT_NAMES:
+        return getattr(importlib.import_module(f"{__name__}.{_SHORT_NAMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

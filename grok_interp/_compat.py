@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from transformer_lens import ActivationCache
+from transformer_lens.hook_points import HookPoint
+
 TRANSFORMER_LENS_VERSION = tuple(int(part) for part in version("transformer-lens").split(".")[:2])
 """Installed ``(major, minor)`` of transformer_lens."""
 
 if TRANSFORMER_LENS_VERSION >= (3, 3):
-    from transformer_lens import ActivationCache, HookedRootModule
-    from transformer_lens.hook_points import HookPoint
+    from transformer_lens import HookedRootModule
 else:  # pragma: no cover  (run by installing the older version)
-    from transformer_lens import ActivationCache  # type: ignore[assignment]
-    from transformer_lens.hook_points import (  # type: ignore[assignment]
-        HookedRootModule,
-        HookPoint,
-    )
+    from transformer_lens.hook_points import HookedRootModule  # type: ignore[no-redef]
 
 __all__ = ["TRANSFORMER_LENS_VERSION", "ActivationCache", "HookPoint", "HookedRootModule"]

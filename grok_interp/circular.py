@@ -39,7 +39,9 @@ def _resultant(angle: Tensor, weight: Tensor | None, dim: int) -> tuple[Tensor, 
     return x, y
 
 
-def mean(angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1) -> Float[Tensor, "..."]:
+def mean(
+    angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1
+) -> Float[Tensor, "..."]:
     """Weighted circular mean ``mu`` along ``dim``, in (-pi, pi].
 
     NaN where every angle is NaN or the weights sum to zero.
@@ -56,7 +58,9 @@ def concentration(
     return torch.hypot(x, y)
 
 
-def spread(angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1) -> Float[Tensor, "..."]:
+def spread(
+    angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1
+) -> Float[Tensor, "..."]:
     """Weighted circular standard deviation ``sqrt(-2 ln R)`` along ``dim``, in radians."""
     return (-2 * concentration(angle, weight, dim).clamp(max=1).log()).sqrt()
 

@@ -29,7 +29,9 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices`` (a Literal type or a sequence)."""
     allowed = tuple(get_args(choices)) or tuple(choices)
     if value not in allowed:
-        raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}")
+        raise ValueError(
+            f"{name}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}"
+        )
 
 
 def check_modulus(p: object) -> None:
@@ -37,7 +39,9 @@ def check_modulus(p: object) -> None:
     if not isinstance(p, int) or isinstance(p, bool):
         raise TypeError(f"p={p!r} must be an int, the modulus of the task; pass for example p=59")
     if p < 3:
-        raise ValueError(f"p={p} is too small: p >= 3 is needed to have a frequency; use for example p=59")
+        raise ValueError(
+            f"p={p} is too small: p >= 3 is needed to have a frequency; use for example p=59"
+        )
 
 
 def _check_count(name: str, value: object, least: int) -> None:

@@ -167,13 +167,13 @@ class Sinusoids:
     """
 
     modulus: int
-    analysis: Float[Tensor, "two_k n"]
-    gram: Float[Tensor, "3 k 1"]
-    covered: Float[Tensor, "n 1"]
+    analysis: Float[Tensor, "... two_k n"]
+    gram: Float[Tensor, "3 ... k 1"]
+    covered: Float[Tensor, "... n 1"]
 
     def fit(self, x: Float[Tensor, "*batch n d"]) -> Spectrum:
         """Spectrum along dim -2 of ``x``, over the covered points."""
-        n_covered = self.covered.sum()
+        n_covered = self.covered.sum(-2)
         constant = (x * self.covered).sum(-2) / n_covered
         centred = (x - constant.unsqueeze(-2)) * self.covered
         cos, sin = (self.analysis @ centred).chunk(2, dim=-2)
@@ -276,7 +276,9 @@ def transform(x: Float[Tensor, "..."], dim: int = -1) -> Complex[Tensor, "..."]:
     return torch.cat([constant.to(sinusoidal.dtype), sinusoidal], found.dim)
 
 
-def ipr(x: Float[Tensor, "..."], dim: int = -1, *, include_constant: bool = False) -> Float[Tensor, "..."]:
+def ipr(
+    x: Float[Tensor, "..."], dim: int = -1, *, include_constant: bool = False
+) -> Float[Tensor, "..."]:
     """Inverse participation ratio of the spectrum along ``dim``: ``sum_k s_k^2`` of power shares s.
 
     1 for a pure sinusoid, 1/(m//2) for power spread evenly; 0 for a constant function. With

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy
@@ -30,6 +30,8 @@ from grok_interp.config import NAMED_OPERATIONS, SplitConfig, TaskConfig
 
 NO_COORDINATE = -1
 """Marks a token without a coordinate."""
+MIN_PRODUCT_MODULUS = 5
+"""Least prime at which the p - 1 discrete logarithms have a frequency."""
 MAX_EXPONENT = 10_000
 """Largest exponent a polynomial may have; more is surely a slip of the pen."""
 
@@ -76,9 +78,9 @@ class _Polynomial:
         raise _not_a_polynomial(self.text, f"{ast.unparse(node)!r} is not allowed")
 
     def _exponent(self, node: ast.expr) -> int:
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            if 0 <= node.value <= MAX_EXPONENT:
-                return node.value
+        value = node.value if isinstance(node, ast.Constant) else None
+        if type(value) is int and 0 <= value <= MAX_EXPONENT:
+            return value
         raise _not_a_polynomial(
             self.text, f"exponent {ast.unparse(node)!r} is not an integer in 0..{MAX_EXPONENT}"
         )
@@ -103,7 +105,11 @@ class _Polynomial:
                 for node in level
                 for child in ast.iter_child_nodes(node)
                 if isinstance(child, ast.expr)
-                and not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and child is node.right)
+                and not (
+                    isinstance(node, ast.BinOp)
+                    and isinstance(node.op, ast.Pow)
+                    and child is node.right
+                )
             ]
 
 
@@ -115,7 +121,7 @@ class Coordinates:
         modulus: m; frequencies are 1..m//2.
         a: Coordinate of each first operand, -1 for none.
         b: Coordinate of each second operand, -1 for none.
-        readout: Class of each coordinate of the sum.
+        readout: Class of each coordinate of the sum, -1 for sums that never occur.
         sign: +1, or -1 where the phase relation is phi_a - phi_b = phi_out.
     """
 
@@ -141,8 +147,14 @@ class Coordinates:
         for index, values in enumerate((self.a, self.b)):
             known = values != NO_COORDINATE
             matrix[index, known, values[known]] = 1
-        matrix[2, self.readout, torch.arange(self.modulus)] = 1
+        known = self.readout != NO_COORDINATE
+        matrix[2, self.readout[known], torch.arange(self.modulus)[known]] = 1
         return matrix
+
+    @property
+    def points(self) -> Float[Tensor, "3 p m"] | None:
+        """:attr:`incidence`, or None where it is the identity and need not be multiplied by."""
+        return None if self.is_identity else self.incidence
 
     @cached_property
     def covered(self) -> Bool[Tensor, "3 p 1"]:
@@ -239,7 +251,9 @@ class ModularTask:
         self._polynomial = _Polynomial(text, self.p)
         grid = torch.arange(self.p)
         self.tokens: Int[Tensor, "pairs 2"] = torch.cartesian_prod(grid, grid)
-        self.labels: Int[Tensor, " pairs"] = self._polynomial.table(self._polynomial.tree).reshape(-1)
+        self.labels: Int[Tensor, " pairs"] = self._polynomial.table(self._polynomial.tree).reshape(
+            -1
+        )
 
     def __repr__(self) -> str:
         return f"ModularTask(p={self.p}, operation={self.operation!r})"
@@ -255,7 +269,7 @@ class ModularTask:
             for find in (_as_sum, _as_product):
                 found = find(table, self.p)
                 if found is not None:
-                    return _compose(found, readout)
+                    return replace(found, readout=readout[found.readout])
         return None
 
     @cached_property
@@ -314,7 +328,9 @@ class ModularTask:
         labels[chosen] = torch.randint(self.p, (len(chosen),), generator=generator)
         return Split(self, config, train, test, labels, resampled)
 
-    def _shuffle(self, generator: torch.Generator, *, symmetric: bool) -> Int[Tensor, "groups pair"]:
+    def _shuffle(
+        self, generator: torch.Generator, *, symmetric: bool
+    ) -> Int[Tensor, "groups pair"]:
         """Rows of ``tokens`` in random order, in groups that must stay together (-1 fills up)."""
         if not symmetric:
             return torch.randperm(self.p**2, generator=generator)[:, None]
@@ -345,7 +361,7 @@ def _as_sum(table: Tensor, p: int) -> Coordinates | None:
 def _as_product(table: Tensor, p: int) -> Coordinates | None:
     """Coordinates of ``f(a) * g(b)`` for prime p, by discrete logarithm, if both operands matter."""
     nonzero = table.nonzero()
-    if not sympy.isprime(p) or len(nonzero) == 0:
+    if p < MIN_PRODUCT_MODULUS or not sympy.isprime(p) or len(nonzero) == 0:
         return None
     row, column = nonzero[0].tolist()
     f, g = table[:, column], table[row] * pow(int(table[row, column]), -1, p) % p
@@ -359,9 +375,3 @@ def _as_product(table: Tensor, p: int) -> Coordinates | None:
     if len(a[a >= 0].unique()) == 1 or len(b[b >= 0].unique()) == 1:
         return None
     return Coordinates(p - 1, a, b, powers)
-
-
-def _compose(found: Coordinates, readout: Int[Tensor, " p"]) -> Coordinates | None:
-    """Coordinates whose read-out is followed by ``readout``."""
-    composed = readout[found.readout]
-    return Coordinates(found.modulus, found.a, found.b, composed, found.sign)

@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grok_interp.config import Waveform, check_choice
@@ -60,7 +60,9 @@ def _shape(waveform: str, t: Tensor, clip_at: Tensor | float | None) -> Tensor:
     if clip_at is None:
         raise ValueError("a trapezoid needs clip_at in (0, 1]: fit_trapezoid gives it for a column")
     clip = torch.as_tensor(clip_at, dtype=t.dtype, device=t.device)
-    fundamental = (2 / math.pi) * (torch.asin(clip) / clip + (1 - clip.square()).clamp(min=0).sqrt())
+    fundamental = (2 / math.pi) * (
+        torch.asin(clip) / clip + (1 - clip.square()).clamp(min=0).sqrt()
+    )
     return (torch.cos(2 * math.pi * t) / clip).clamp(-1, 1) / fundamental
 
 
@@ -71,7 +73,9 @@ def sample(
     amplitude: Float[Tensor, "*batch d"],
     phase: Float[Tensor, "*batch d"],
     clip_at: Float[Tensor, "*batch d"] | None = None,
-) -> Float[Tensor, "*batch m d"]:
+    *,
+    incidence: Float[Tensor, "*points n m"] | None = None,
+) -> Float[Tensor, "*batch n d"]:
     """Waves on Z_m, one column for each neuron; zero where the frequency is 0.
 
     Args:
@@ -81,6 +85,8 @@ def sample(
         amplitude: A, the amplitude of the fundamental, in the units of the weight.
         phase: phi in radians; may be NaN where the frequency is 0.
         clip_at: For trapezoids, the height at which the cosine is clipped, in (0, 1].
+        incidence: Which coordinates each of n points sees, as in :func:`fourier.sinusoids`; None
+            gives the wave on Z_m itself.
 
     Raises:
         ValueError: If the waveform is unknown, or a trapezoid is asked for without ``clip_at``.
@@ -89,17 +95,25 @@ def sample(
     alive = frequency > 0
     t = turns(m, frequency, torch.where(alive, phase, 0))
     clip = clip_at if clip_at is None else clip_at.unsqueeze(-2)
-    return _shape(waveform, t, clip).to(amplitude.dtype) * torch.where(
-        alive, amplitude, 0
-    ).unsqueeze(-2)
+    unit = _shape(waveform, t, clip).to(amplitude.dtype)
+    wave = unit * torch.where(alive, amplitude, 0).unsqueeze(-2)
+    return wave if incidence is None else incidence.to(wave) @ wave
 
 
-def _centred(column: Tensor) -> Tensor:
-    return column - column.mean(-2, keepdim=True)
+def _centred(column: Tensor, covered: Tensor | None = None) -> Tensor:
+    """The column about its mean over the covered points; 0 at the others."""
+    if covered is None:
+        return column - column.mean(-2, keepdim=True)
+    mask = covered.to(column)
+    return (column - (column * mask).sum(-2, keepdim=True) / mask.sum(-2, keepdim=True)) * mask
 
 
 def r_squared(
-    column: Float[Tensor, "*batch n d"], wave: Float[Tensor, "*batch n d"], *, fit: str = "level"
+    column: Float[Tensor, "*batch n d"],
+    wave: Float[Tensor, "*batch n d"],
+    *,
+    fit: str = "level",
+    covered: Bool[Tensor, "*points n 1"] | None = None,
 ) -> Float[Tensor, "*batch d"]:
     """Share of a column's variance that a wave explains: ``1 - |w - s|^2 / |w|^2``.
 
@@ -110,12 +124,13 @@ def r_squared(
         wave: The sampled wave.
         fit: ``"level"`` takes the wave as it is, at the level its amplitude says; ``"lstsq"`` fits
             the level, which gives the squared correlation.
+        covered: Points to count; None for all.
 
     Raises:
         ValueError: If ``fit`` is neither.
     """
     check_choice("fit", fit, ("level", "lstsq"))
-    w, s = _centred(column), _centred(wave)
+    w, s = _centred(column, covered), _centred(wave, covered)
     energy = w.square().sum(-2)
     if fit == "level":
         explained = energy - (w - s).square().sum(-2)
@@ -125,28 +140,30 @@ def r_squared(
 
 
 def fit_trapezoid(
-    column: Float[Tensor, "*batch m d"],
+    column: Float[Tensor, "*batch n d"],
+    m: int,
     frequency: Int[Tensor, "*batch d"],
     amplitude: Float[Tensor, "*batch d"],
     phase: Float[Tensor, "*batch d"],
+    *,
+    incidence: Float[Tensor, "*points n m"] | None = None,
+    covered: Bool[Tensor, "*points n 1"] | None = None,
 ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
     """Best clipping level of each column, from :data:`CLIPS`, and the R2 it reaches.
 
     The level follows from ``amplitude`` as for the other waves, so the clipping level is the one
-    parameter that is fitted; the cosine is among the candidates.
+    parameter that is fitted; the cosine is among the candidates. Arguments as for :func:`sample`
+    and :func:`r_squared`.
     """
-    m = column.shape[-2]
     best = torch.full_like(amplitude, -math.inf)
-    clip = torch.full_like(amplitude, CLIPS[-1])
-    alive = frequency > 0
-    t = turns(m, frequency, torch.where(alive, phase, 0))
-    scale = torch.where(alive, amplitude, 0).unsqueeze(-2)
-    for candidate in CLIPS:
-        r2 = r_squared(column, _shape("trapezoid", t, candidate).to(scale.dtype) * scale)
+    clip_at = torch.full_like(amplitude, CLIPS[-1])
+    for level in CLIPS:
+        candidate = torch.full_like(amplitude, level)
+        wave = sample("trapezoid", m, frequency, amplitude, phase, candidate, incidence=incidence)
+        r2 = r_squared(column, wave, covered=covered)
         better = r2 > best
-        best = torch.where(better, r2, best)
-        clip = torch.where(better, candidate, clip)
-    return clip, torch.where(best > -math.inf, best, math.nan)
+        best, clip_at = torch.where(better, r2, best), torch.where(better, candidate, clip_at)
+    return clip_at, torch.where(best > -math.inf, best, math.nan)
 
 
 def plateau_share(

@@ -13,9 +13,10 @@ with hooks and gradients. Nothing here imports transformer_lens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from grok_interp.config import ActivationName, check_choice
+
+W_IN_HOOK = "blocks.0.mlp.hook_W_in"
+"""Name of the hook point that W_in passes, ``[2, p, d_mlp]``."""
+W_OUT_HOOK = "blocks.0.mlp.hook_W_out"
+"""Name of the hook point that W_out passes, ``[d_mlp, p]``."""
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -163,6 +169,27 @@ class MLPWeights:
         if self.output_scale != 1.0:
             logits = self.output_scale * logits
         return logits if self.b_out is None else logits + self.b_out.unsqueeze(-2)
+
+
+@runtime_checkable
+class SupportsWeights(Protocol):
+    """Anything with ``weights()``, such as a HookedMLP: told apart without importing it."""
+
+    def weights(self) -> MLPWeights:
+        """The weights as a value."""
+        ...
+
+
+def draw_uniform(
+    shape: Sequence[int], fan_in: int, generator: torch.Generator | None
+) -> Float[Tensor, "..."]:
+    """Entries uniform in ``+-1/sqrt(fan_in)``, drawn on the CPU in float32.
+
+    So a seed means the same weights on every device and in every precision. None draws from
+    torch's default generator.
+    """
+    bound = 1 / math.sqrt(fan_in)
+    return torch.empty(tuple(shape)).uniform_(-bound, bound, generator=generator)
 
 
 def check_weights(weights: MLPWeights) -> MLPWeights:

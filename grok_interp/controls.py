@@ -1,0 +1,318 @@
+"""An idealised accuracy beside everything that it must be compared with.
+
+The *effect* is the accuracy of a network whose weights were replaced by ideal waves. Idealization
+supplies the prior that logits depend on a + b, so the effect alone proves little. Every control runs
+the same recipe - extraction included - on something that lacks what the effect is meant to show:
+
+=========================  ==========================================================================
+untrained                  initial weights of the same shape: selection effects
+frozen_input               input weights at their initial values, read-out fitted to the same noisy
+                           labels: **the hard one**. It reaches .95 and more in joint mode, without
+                           any learned wave; only the excess over it speaks of learned structure
+refitted_readout           trained input weights, read-out refitted: how much sits in W_in. Not a
+                           null, and left out of the strongest control
+permuted_output            rows of W_out permuted among all neurons: the pairing of frequencies
+permuted_within_frequency  permuted among neurons of one frequency: the phase relation
+random_phase               output phases redrawn after extraction: the phase relation
+wrong_task                 scored against the opposite sign (a - b for addition): the prior
+wrong_coordinates          tokens relabelled at random before extraction: the prior
+=========================  ==========================================================================
+
+What is not evidence: the spread over draws is that of the control, for one trained network. Seeds
+are the unit of inference; :func:`pooled_excess` bootstraps over runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from grok_interp import idealize, measures, neurons, training
+from grok_interp.config import ReadoutFit, Recipe, TrainConfig, check_choice
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.neurons import MATRICES, NeuronTable
+from grok_interp.tasks import Coordinates, ModularTask, Split
+from grok_interp.verdict import Sample as Sample
+from grok_interp.verdict import Verdict as Verdict
+from grok_interp.verdict import pooled_excess as pooled_excess
+from grok_interp.weights import MLPWeights, check_weights
+
+RIDGE = 1e-3
+"""Ridge penalty of fitted read-outs, in units of the mean squared activation over training pairs."""
+
+
+def evaluate(
+    model: HookedMLP,
+    split: Split,
+    recipe: Recipe | None = None,
+    draws: int = 20,
+    *,
+    fit: ReadoutFit | str = "ridge",
+    train_config: TrainConfig | None = None,
+    initial: MLPWeights | None = None,
+    seed: int = 0,
+) -> Verdict:
+    """Idealize a network and every control of it with one recipe.
+
+    The untrained and frozen-input controls start from the run's own initial weights, which the seed
+    in the model's configuration gives back, and draw fresh ones for the further draws. For imported
+    weights, which have no seed, and for the further draws from a given ``initial``, entries of each
+    matrix are shuffled.
+
+    Args:
+        model: Its parameters are read; attached hooks play no part.
+        split: What it was trained on, noise included.
+        recipe: How to idealize; None for the default :class:`Recipe`.
+        draws: Draws of each random control; use at least 20 for anything to be reported.
+        fit: How read-outs are fitted to the noisy training labels: ``"ridge"`` regression on
+            centred one-hots, or ``"train"``, training with W_in frozen as ``train_config`` says.
+        train_config: For ``fit="train"``; None takes the defaults of :class:`TrainConfig`.
+        initial: The run's initial weights, where the model's seed does not give them back.
+        seed: Seed of all draws.
+
+    Raises:
+        ValueError: If the split is of another modulus, the task has no coordinates, the fit is
+            unknown, or ``draws < 1``.
+    """
+    recipe = Recipe() if recipe is None else recipe
+    check_choice("fit", fit, ReadoutFit)
+    if draws < 1:
+        raise ValueError(
+            f"draws={draws} must be at least 1; use 20 or more for anything to be reported"
+        )
+    task, own = split.task, model.weights().detach().map(Tensor.cpu)
+    table = neurons.extract(own, task, recipe.frequency)
+    generator = torch.Generator().manual_seed(seed)
+    untrained = _initial_weights(model, own, initial, draws, generator)
+    untrained_table = neurons.extract(untrained, task, recipe.frequency)
+
+    def score(weights: MLPWeights, labels: Tensor | None = None) -> Sample:
+        return _score(weights, split, task.labels if labels is None else labels)
+
+    def idealised(weights: MLPWeights) -> Sample:
+        return score(
+            idealize.build(neurons.extract(weights, task, recipe.frequency), recipe).weights
+        )
+
+    def refitted(weights: MLPWeights) -> MLPWeights:
+        if fit == "ridge":
+            return ridge_readout(weights, split.train_tokens, split.train_labels)
+        return _trained_readout(weights, split, model, train_config or TrainConfig(progress=False))
+
+    ideal = idealize.build(table, recipe).weights
+    controls = {
+        "untrained": score(idealize.build(untrained_table, recipe).weights),
+        "frozen_input": idealised(refitted(untrained)),
+        "refitted_readout": idealised(refitted(own.expand(1))),
+        "permuted_output": idealised(_permuted(own, draws, generator, None)),
+        "permuted_within_frequency": idealised(
+            _permuted(own, draws, generator, table.frequency[2])
+        ),
+        "random_phase": score(
+            idealize.build(_random_phases(table, draws, generator), recipe).weights
+        ),
+        "wrong_task": score(ideal.expand(1), _wrong_labels(task)),
+        "wrong_coordinates": score(_relabelled_ideal(own, task, recipe, draws, generator)),
+    }
+    return Verdict(
+        task=task,
+        recipe=recipe,
+        own=score(own.expand(1)),
+        effect=score(ideal.expand(1)),
+        controls=controls,
+        power_share=dict(zip(MATRICES, table.kept_power.tolist(), strict=True)),
+        untrained_power_share=dict(
+            zip(MATRICES, untrained_table.kept_power.mean(0).tolist(), strict=True)
+        ),
+        median_abs_phase_residual=float(table.median_abs_phase_residual),
+        agreement=float(table.agreement),
+    )
+
+
+def ridge_readout(
+    weights: MLPWeights,
+    tokens: Int[Tensor, "pairs 2"],
+    labels: Int[Tensor, " pairs"],
+    ridge: float = RIDGE,
+) -> MLPWeights:
+    """The same input weights with a read-out fitted by ridge regression on centred one-hots.
+
+    ``W_out = (H'H + ridge * mean(diag H'H) I)^-1 H'(Y - 1/p) / output_scale``, with H the activations
+    on the pairs and Y one-hot labels; no output bias.
+
+    Args:
+        weights: Networks with any batch axes.
+        tokens: Pairs to fit on.
+        labels: Their labels, noise included.
+        ridge: Penalty in units of the mean of ``diag H'H``.
+    """
+    target = F.one_hot(labels, weights.p).double() - 1 / weights.p
+    gram = torch.zeros(*weights.batch_shape, weights.d_mlp, weights.d_mlp, dtype=torch.float64)
+    cross = torch.zeros(*weights.batch_shape, weights.d_mlp, weights.p, dtype=torch.float64)
+    size = max(1, measures.CHUNK_ELEMENTS // (weights.d_mlp * max(1, gram[..., 0, 0].numel())))
+    for start in range(0, len(tokens), size):
+        rows = slice(start, start + size)
+        post = weights.post(tokens[rows])
+        gram += (post.mT @ post).double()
+        cross += post.mT.double() @ target[rows]
+    penalty = ridge * gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+    # A network whose activations all vanish has nothing to fit: the unit penalty keeps W_out at 0.
+    penalty = torch.where(penalty > 0, penalty, 1)
+    regularised = gram + penalty[..., None, None] * torch.eye(weights.d_mlp, dtype=torch.float64)
+    W_out = torch.linalg.solve(regularised, cross) / weights.output_scale
+    return replace(weights, W_out=W_out.to(weights.W_in), b_out=None)
+
+
+def _trained_readout(
+    weights: MLPWeights, split: Split, model: HookedMLP, config: TrainConfig
+) -> MLPWeights:
+    """The same input weights with a read-out trained from the network's initial scale."""
+    fitted = []
+    for index in range(weights.batch_shape[0]):
+        one = weights[index]
+        seed = 0 if model.cfg.seed is None else model.cfg.seed
+        start = HookedMLP(p=one.p, d_mlp=one.d_mlp, seed=seed + index).W_out.detach()
+        frozen = HookedMLP.from_weights(
+            one.W_in, start.to(one.W_in), one.b_in, act_fn=one.act_fn, output_scale=one.output_scale
+        )
+        training.train(frozen, split, replace(config, trainable=("W_out",), progress=False))
+        fitted.append(frozen.W_out.detach())
+    return replace(weights, W_out=torch.stack(fitted), b_out=None)
+
+
+def _score(weights: MLPWeights, split: Split, labels: Int[Tensor, " pairs"]) -> Sample:
+    right: Bool[Tensor, "draws pairs"] = measures.correct(
+        weights, tokens=split.task.tokens, labels=labels
+    )
+    right = right.double()
+    covered = split.task.has_coordinates
+    return Sample(right.mean(-1), right[:, split.test_index].mean(-1), right[:, covered].mean(-1))
+
+
+def _initial_weights(
+    model: HookedMLP,
+    own: MLPWeights,
+    initial: MLPWeights | None,
+    draws: int,
+    generator: torch.Generator,
+) -> MLPWeights:
+    """Initial weights: the run's own first where they are known, then fresh ones."""
+    if initial is not None:
+        known = check_weights(initial.detach().map(Tensor.cpu))
+        if known.W_in.shape != own.W_in.shape or known.W_out.shape != own.W_out.shape:
+            raise ValueError(
+                f"initial has W_in {list(known.W_in.shape)}, the model {list(own.W_in.shape)}: pass "
+                "the weights that this run started from, as in trajectory[0].weights()"
+            )
+        rest = [_shuffled(known, model.cfg.tied_operands, generator) for _ in range(draws - 1)]
+        return _stack([known, *rest])
+    if model.cfg.seed is None:
+        return _stack([_shuffled(own, model.cfg.tied_operands, generator) for _ in range(draws)])
+    fresh = torch.randint(2**31, (draws - 1,), generator=generator).tolist()
+    cfg = replace(model.cfg, act_fn="identity", device="cpu")
+    drawn = [HookedMLP(replace(cfg, seed=seed)).weights() for seed in (model.cfg.seed, *fresh)]
+    return replace(_stack([weights.detach() for weights in drawn]), act_fn=own.act_fn)
+
+
+def _stack(each: Sequence[MLPWeights]) -> MLPWeights:
+    def stacked(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        return torch.stack(present) if present else None
+
+    return replace(
+        each[0],
+        W_in=torch.stack([weights.W_in for weights in each]),
+        W_out=torch.stack([weights.W_out for weights in each]),
+        b_in=stacked([weights.b_in for weights in each]),
+        b_out=stacked([weights.b_out for weights in each]),
+    )
+
+
+def _shuffled(weights: MLPWeights, tied: bool, generator: torch.Generator) -> MLPWeights:
+    """Entries of each matrix and bias in random order; tied operands stay tied."""
+
+    def shuffle(tensor: Tensor) -> Tensor:
+        order = torch.randperm(tensor.numel(), generator=generator)
+        return tensor.flatten()[order].reshape(tensor.shape)
+
+    first, second = weights.W_in
+    first = shuffle(first)
+    W_in = torch.stack([first, first if tied else shuffle(second)])
+    return replace(
+        weights,
+        W_in=W_in,
+        W_out=shuffle(weights.W_out),
+        b_in=None if weights.b_in is None else shuffle(weights.b_in),
+        b_out=None if weights.b_out is None else shuffle(weights.b_out),
+    )
+
+
+def _permuted(
+    weights: MLPWeights,
+    draws: int,
+    generator: torch.Generator,
+    frequency: Int[Tensor, " d_mlp"] | None,
+) -> MLPWeights:
+    """W_out's rows in random order: among all neurons, or among those of one frequency."""
+    order = torch.rand(draws, weights.d_mlp, generator=generator).argsort(-1)
+    if frequency is not None:
+        # Neurons sorted by frequency, once as they stand and once in random order within it.
+        standing = frequency.argsort(dim=-1, stable=True).expand(draws, -1)
+        shuffled = order.gather(-1, frequency[order].argsort(dim=-1, stable=True))
+        order = torch.empty_like(order).scatter(-1, standing, shuffled)
+    return replace(weights.expand(draws), W_out=weights.W_out[order])
+
+
+def _random_phases(table: NeuronTable, draws: int, generator: torch.Generator) -> NeuronTable:
+    """The table with output phases drawn uniformly; at Nyquist, where the phase is a sign, a sign."""
+    k, m = table.frequency[2], table.modulus
+    drawn = torch.pi * (2 * torch.rand(draws, table.d_mlp, generator=generator) - 1)
+    signs = torch.pi * torch.randint(2, drawn.shape, generator=generator)
+    drawn = torch.where(2 * k == m, signs, drawn).to(table.phase)
+
+    expanded = table.expand(draws)
+    redrawn = torch.where(k > 0, drawn, torch.nan)[:, None]
+    return replace(expanded, phase=torch.cat([expanded.phase[:, :2], redrawn], 1))
+
+
+def _wrong_labels(task: ModularTask) -> Int[Tensor, " pairs"]:
+    """Labels of the task with the sign of b's coordinate turned: a - b for a + b.
+
+    Pairs without coordinates keep their labels, so they tell nothing either way.
+    """
+    coordinates = _coordinates(task)
+    a, b = task.tokens.unbind(-1)
+    total = (coordinates.a[a] - coordinates.sign * coordinates.b[b]) % coordinates.modulus
+    wrong = coordinates.readout[total]
+    return torch.where(task.has_coordinates & (wrong >= 0), wrong, task.labels)
+
+
+def _coordinates(task: ModularTask) -> Coordinates:
+    coordinates = task.coordinates
+    assert coordinates is not None, "extraction has already refused a task without coordinates"
+    return coordinates
+
+
+def _relabelled_ideal(
+    weights: MLPWeights, task: ModularTask, recipe: Recipe, draws: int, generator: torch.Generator
+) -> MLPWeights:
+    """Ideal weights read off after tokens and classes were given random names, named back again."""
+    order = torch.rand(draws, weights.p, generator=generator).argsort(-1)
+    back = order.argsort(-1)
+
+    def rename(networks: MLPWeights, names: Tensor) -> MLPWeights:
+        shape = networks.W_in.shape
+        rows = names[:, None, :, None].expand(shape)
+        columns = names[:, None, :].expand(networks.W_out.shape)
+        b_out = None if networks.b_out is None else networks.b_out.gather(-1, names)
+        W_in, W_out = networks.W_in.gather(-2, rows), networks.W_out.gather(-1, columns)
+        return replace(networks, W_in=W_in, W_out=W_out, b_out=b_out)
+
+    renamed = rename(weights.expand(draws), order)
+    ideal = idealize.build(neurons.extract(renamed, task, recipe.frequency), recipe)
+    return rename(ideal.weights, back)

@@ -1,0 +1,43 @@
+"""Shape checks at run time, the published weights, and a word on what was skipped without them."""
+
+import pkgutil
+import warnings
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).parents[1]
+FIXTURES = ROOT.parent / "shared" / "fixtures"
+
+# Every module but config, whose dataclasses answer bad input with errors of their own.
+CHECKED = [
+    f"grok_interp.{module.name}"
+    for module in pkgutil.iter_modules([str(ROOT / "grok_interp")])
+    if module.name != "config"
+]
+install_import_hook(CHECKED, "beartype.beartype")
+
+with warnings.catch_warnings():
+    # What third parties warn of while they are imported is theirs; our own modules come later.
+    warnings.simplefilter("ignore")
+    import transformer_lens  # noqa: F401
+
+skipped_for_want_of_fixtures: list[str] = []
+
+
+@pytest.fixture
+def fixtures(request: pytest.FixtureRequest) -> Path:
+    """Folder of weights that other people trained; skips, and says so at the end, without it."""
+    if not FIXTURES.is_dir():
+        skipped_for_want_of_fixtures.append(request.node.nodeid)
+        pytest.skip(f"published weights are not at {FIXTURES}")
+    return FIXTURES
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if skipped_for_want_of_fixtures:
+        terminalreporter.section("skipped for want of published weights")
+        terminalreporter.write_line(f"{len(skipped_for_want_of_fixtures)} tests need {FIXTURES}:")
+        for name in skipped_for_want_of_fixtures:
+            terminalreporter.write_line(f"  {name}")
