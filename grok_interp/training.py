@@ -80,7 +80,7 @@ def train(
                 raise FloatingPointError(
                     f"the loss is {loss.item()} at step {step}: lower lr={config.lr}, or the initial scale"
                 )
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             bar.update()
 

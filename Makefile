@@ -1,0 +1,49 @@
+# The front door. `make demo` and `make test` set up all that they need; see README.md.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+NEEDED_GB := 8
+
+.PHONY: help install demo test test-slow lint lock picture clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with everything (once; again only when dependencies change)
+
+$(STAMP): pyproject.toml uv.lock
+	@test -n "$(PYTHON)" || { echo "no python3 found: install Python 3.11 or newer, or pass PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v.major}.{v.minor} at {sys.executable} is too old: 3.11 or newer is needed; pass PYTHON=/path/to/python3.11")'
+	@test -d $(VENV) || $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(0 if free >= $(NEEDED_GB) else f"{free:.1f} GB of disk are free here and $(NEEDED_GB) GB are needed: make room, or see README.md for CPU-only torch")'
+	@echo "installing into $(VENV): torch's wheel from PyPI brings several GB of CUDA libraries along (README.md tells how to do without)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@UV=$$(command -v uv || echo $(BIN)/uv); UV_PROJECT_ENVIRONMENT=$(VENV) $$UV sync --frozen --all-extras --python $(BIN)/python
+	@touch $@
+
+demo: $(STAMP) ## the main job: train, extract, idealize, control (a few minutes)
+	$(BIN)/grok-interp demo --out out/demo
+
+test: $(STAMP) ## unit tests
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## tests that train for longer
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## ruff, mypy, the layering, and the lock files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/uv lock --check --quiet
+	@$(BIN)/uv export --frozen --all-extras --no-emit-project --quiet --no-header | diff -q - requirements.txt >/dev/null || { echo "requirements.txt is not what uv.lock exports: run 'make lock'"; exit 1; }
+
+lock: $(STAMP) ## write uv.lock and requirements.txt anew after changing dependencies
+	$(BIN)/uv lock
+	$(BIN)/uv export --frozen --all-extras --no-emit-project --quiet --no-header --output-file requirements.txt
+
+clean: ## remove the environment and everything made
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,70 @@
+"""One self-contained HTML file from text, tables and figures: opens from disk, loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import plotly.graph_objects as go
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 0 auto; padding: 1rem; color: #222; }
+h1, h2 { line-height: 1.2; }
+pre { overflow-x: auto; background: #f5f5f5; padding: 1rem; font-size: 13px; line-height: 1.35; }
+.answer { border-left: 4px solid #009E73; padding-left: 1rem; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        title: Heading.
+        answer: What the figures below it allow one to say, in words.
+        tables: Plain-text tables.
+        figures: Figures, in order.
+    """
+
+    title: str
+    answer: str
+    tables: Sequence[str]
+    figures: Sequence[go.Figure]
+
+
+def to_html(title: str, introduction: str, sections: Sequence[Section], made_by: str) -> str:
+    """The page as one string; all text is escaped, and plotly's script is part of it.
+
+    Args:
+        title: Title of the page.
+        introduction: First paragraph.
+        sections: Its parts.
+        made_by: The command and versions that made it.
+    """
+    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(introduction)}</p>"]
+    script: bool | str = True
+    for section in sections:
+        body.append(f"<h2>{escape(section.title)}</h2>")
+        body.append(f'<p class="answer">{escape(section.answer)}</p>')
+        body += [f"<pre>{escape(table)}</pre>" for table in section.tables]
+        for figure in section.figures:
+            body.append(
+                figure.to_html(
+                    full_html=False,
+                    include_plotlyjs=script,
+                    config={"responsive": True, "displaylogo": False},
+                )
+            )
+            script = False
+    body.append(f"<footer><p>Made by <code>{escape(made_by)}</code></p></footer>")
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+            *body,
+            "</body></html>",
+        ]
+    )
