@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from grok_interp import waveforms
 from grok_interp.neurons import MATRICES, NeuronTable
 from grok_interp.tasks import NO_COORDINATE
 from grok_interp.verdict import Verdict
@@ -27,6 +28,10 @@ CURVES = {
     "test_accuracy": ("test", TEST, "solid"),
 }
 RESIDUAL_BINS = 60
+MARGIN = {"l": 70, "r": 20, "t": 100, "b": 60}
+"""Pixels around the plots."""
+LEGEND_GAP = 28
+"""Pixels between the plots and the legend above them, room for a line of panel titles."""
 
 
 def _styled(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Figure:
@@ -34,8 +39,17 @@ def _styled(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Fig
         template="plotly_white",
         title=title,
         height=height,
-        margin={"l": 60, "r": 20, "t": 80, "b": 60},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        title_y=1,
+        title_yref="container",
+        title_pad={"t": 15},
+        title_yanchor="top",
+        margin=MARGIN,
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1 + LEGEND_GAP / (height - MARGIN["t"] - MARGIN["b"]),
+            "yanchor": "bottom",
+        },
         **layout,
     )
 
@@ -73,11 +87,14 @@ def learning_curves(
 
 
 def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.Figure:
-    """Three weight columns of some neurons with their square wave and cosine, in coordinate order.
+    """Three weight columns of some neurons over one period, with their square wave and cosine.
+
+    Weights stand at their place in the neuron's period, ``t = k n / m + phi / 2 pi`` in turns, so a
+    square wave is high for ``-1/4 <= t < 1/4`` whatever its frequency and phase.
 
     Args:
         table: A table of one network.
-        neurons: Which neurons, one row each.
+        neurons: Which neurons, one row each; those without a frequency stay empty.
         title: Title of the figure.
     """
     figure = make_subplots(
@@ -85,7 +102,7 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
         cols=3,
         shared_xaxes=True,
         horizontal_spacing=0.06,
-        vertical_spacing=0.035,
+        vertical_spacing=0.25 / max(1, len(neurons)),
         subplot_titles=[
             f"neuron {neuron}, {name}: k={int(table.frequency[row, neuron])}, "
             f"R2 square {float(table.r2_square[row, neuron]):.2f}, "
@@ -94,18 +111,15 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
             for row, name in enumerate(MATRICES)
         ],
     )
-    square, cosine = table.waves("square"), table.waves("cosine")
-    order = [_coordinate_order(table, row) for row in range(3)]
-    for line, neuron in enumerate(neurons):
-        for row in range(3):
-            where, points = order[row]
-            first = line == 0 and row == 0
+    turns = waveforms.turns(table.modulus, table.frequency, table.phase.nan_to_num())
+    columns, square, cosine = table.columns, table.waves("square"), table.waves("cosine")
+    for row in range(3):
+        where, points = _points(table, row)
+        for line, neuron in enumerate(neurons):
+            t = turns[row, where, neuron].cpu().numpy()
+            order = np.argsort(t, kind="stable")
             for name, values, style in (
-                (
-                    "weight",
-                    table.columns,
-                    {"mode": "markers", "marker": {"color": WEIGHT, "size": 4}},
-                ),
+                ("weight", columns, {"mode": "markers", "marker": {"color": WEIGHT, "size": 4}}),
                 (
                     "square wave",
                     square,
@@ -114,34 +128,30 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
                 ("cosine", cosine, {"mode": "lines", "line": {"color": TEST, "dash": "dot"}}),
             ):
                 figure.add_scatter(
-                    x=where,
-                    y=values[row, points, neuron].cpu().numpy(),
+                    x=t[order],
+                    y=values[row, points, neuron].cpu().numpy()[order],
                     name=name,
                     legendgroup=name,
-                    showlegend=first,
+                    showlegend=line == 0 and row == 0,
                     row=line + 1,
                     col=row + 1,
                     **style,
                 )
-    for row, name in enumerate(("operand a", "operand b", "class")):
-        figure.update_xaxes(title=f"coordinate of {name}", row=len(neurons), col=row + 1)
-    figure.update_yaxes(title="weight about its mean", col=1)
+    figure.update_xaxes(title="place in the period (turns)", row=len(neurons))
+    figure.update_yaxes(title="weight about mean", title_font_size=11, col=1)
     figure.update_annotations(font_size=11)
-    return _styled(figure, title, 120 + 150 * len(neurons))
+    return _styled(figure, title, 140 + 150 * len(neurons))
 
 
-def _coordinate_order(table: NeuronTable, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates that tokens or classes have, ascending, and which token or class each is."""
+def _points(table: NeuronTable, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates that tokens or classes have, and which token or class each is."""
     coordinates = table.coordinates
     if row < 2:
         values = (coordinates.a, coordinates.b)[row].numpy()
         points = np.flatnonzero(values != NO_COORDINATE)
-        where = values[points]
-    else:
-        where = np.flatnonzero(coordinates.readout.numpy() != NO_COORDINATE)
-        points = coordinates.readout.numpy()[where]
-    order = np.argsort(where, kind="stable")
-    return where[order], points[order]
+        return values[points], points
+    where = np.flatnonzero(coordinates.readout.numpy() != NO_COORDINATE)
+    return where, coordinates.readout.numpy()[where]
 
 
 def residual_histogram(tables: Mapping[str, NeuronTable], title: str) -> go.Figure:
