@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import tyro
 
@@ -14,13 +15,13 @@ def main() -> None:
     app = tyro.extras.SubcommandApp()
     app.command(name="demo")(_demo)
     try:
-        app.cli(prog="grok-interp", config=(tyro.conf.OmitArgPrefixes,))
+        app.cli(prog="grok-interp")
     except ValueError as error:
         print(f"grok-interp: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def _demo(config: DemoConfig) -> None:
+def _demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
     """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""
     from grok_interp import demo
 

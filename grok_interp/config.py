@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 ActivationName = Literal["relu", "quadratic", "gelu", "identity", "custom"]
-DTypeName = Literal["float32", "float64"]
+DTypeName = Literal["float32", "float64", "float16", "bfloat16"]
 FrequencyMode = Literal["joint", "per_matrix", "input"]
 Waveform = Literal["square", "cosine", "trapezoid"]
 AmplitudeRule = Literal["extracted", "uniform"]

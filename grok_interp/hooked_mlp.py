@@ -36,7 +36,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from grok_interp._compat import ActivationCache, HookedRootModule, HookPoint
-from grok_interp.config import HookedMLPConfig, check_choice, from_dict
+from grok_interp.config import HookedMLPConfig as HookedMLPConfig
+from grok_interp.config import check_choice, from_dict
 from grok_interp.pretrained import Pretrained
 from grok_interp.weights import (
     W_IN_HOOK,
@@ -200,7 +201,7 @@ class HookedMLP(HookedRootModule, Pretrained):
             tied_operands=tied_operands,
             output_scale=output_scale,
             seed=None,
-            dtype="float64" if W_in.dtype == torch.float64 else "float32",
+            dtype=_dtype_name(W_in),
             device=str(W_in.device),
         )
         tensors = {"W_in": W_in, "W_out": W_out, "b_in": b_in, "b_out": b_out}
@@ -324,8 +325,7 @@ class HookedMLP(HookedRootModule, Pretrained):
         W_in = mlp.hook_W_in(self._both_operands())
         first = F.embedding(tokens[:, 0], W_in[0])
         second = F.embedding(tokens[:, 1], W_in[1])
-        # Plain torch hooks count too, so TransformerLens' own lists are not asked.
-        if self.hook_embed._forward_hooks or self.hook_embed._backward_hooks:
+        if _is_hooked(self.hook_embed):
             first, second = self.hook_embed(torch.stack([first, second], 1)).unbind(1)
         pre = first + second
         if mlp.b_in is not None:
@@ -356,8 +356,7 @@ class HookedMLP(HookedRootModule, Pretrained):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HookedMLP:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        dtype = "float64" if self.W_in.dtype == torch.float64 else "float32"
-        self.cfg = replace(self.cfg, device=str(self.W_in.device), dtype=dtype)  # type: ignore[arg-type]
+        self.cfg = replace(self.cfg, device=str(self.W_in.device), dtype=_dtype_name(self.W_in))
         return self
 
     # Hooks ------------------------------------------------------------------------------------
@@ -548,6 +547,20 @@ class _MLPCache(ActivationCache):
                 "weights by themselves"
             )
         return super().apply_slice_to_batch_dim(batch_slice)
+
+
+def _is_hooked(point: HookPoint) -> bool:
+    """Whether anything is attached; TransformerLens' own lists would miss plain torch hooks."""
+    return bool(
+        point._forward_hooks
+        or point._backward_hooks
+        or point._forward_pre_hooks
+        or point._backward_pre_hooks
+    )
+
+
+def _dtype_name(tensor: Tensor) -> Any:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _named_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from safetensors.torch import save_file
@@ -83,7 +83,7 @@ class Pretrained(PyTorchModelHubMixin):
         map_location: str = "cpu",
         strict: bool = True,
         **model_kwargs: Any,
-    ) -> Self:
+    ) -> Pretrained:
         if not strict:
             raise ValueError(
                 "strict=False is not taken: a missing tensor would stay at random values"

@@ -26,7 +26,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from grok_interp.config import NAMED_OPERATIONS, SplitConfig, TaskConfig
+from grok_interp.config import NAMED_OPERATIONS
+from grok_interp.config import SplitConfig as SplitConfig
+from grok_interp.config import TaskConfig as TaskConfig
 
 NO_COORDINATE = -1
 """Marks a token without a coordinate."""

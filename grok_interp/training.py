@@ -58,6 +58,7 @@ def train(
     parameters = dict(model.mlp.named_parameters(recurse=False))
     checkpoints: list[dict[str, Tensor]] = []
     steps: list[int] = []
+    evaluated: list[int] = []
     rows: list[dict[str, float]] = []
 
     with _trainable(parameters, config.trainable) as trained, _bar(config) as bar:
@@ -70,7 +71,8 @@ def train(
                     {name: tensor.detach().clone() for name, tensor in parameters.items()}
                 )
             if last or step % config.eval_every == 0:
-                rows.append({"step": step} | _evaluate(model, split, config))
+                evaluated.append(step)
+                rows.append(_evaluate(model, split, config))
                 bar.set_postfix(_shown(rows[-1]), refresh=False)
             if last:
                 break
@@ -90,7 +92,7 @@ def train(
         train_config=config,
         steps=tuple(steps),
         tensors=stack(checkpoints),
-        metrics=pd.DataFrame(rows).set_index("step"),
+        metrics=pd.DataFrame(rows, index=pd.Index(evaluated, name="step")),
         act_fn=model.weights().act_fn,
     )
 

@@ -145,8 +145,10 @@ class Verdict:
             return " ".join(parts)
         excess, (low, high) = self.excess(), self.excess_interval()
         name = self.strongest
-        if excess < SMALL_EXCESS:
-            size = "small" if excess > 0 else "nil"
+        if excess < SMALL_EXCESS or low <= 0:
+            size = (
+                "nil" if excess <= 0 else "small" if excess < SMALL_EXCESS else "within its spread"
+            )
             parts.append(
                 f"The excess over the strongest control, {name} ({self._control(None).mean:.3f}), is "
                 f"{size}: {excess:+.3f} [{low:+.3f}, {high:+.3f}]. This number alone does not show "

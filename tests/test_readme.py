@@ -1,0 +1,39 @@
+"""The README's example, run as it stands, prints what the README says."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+NUMBER = re.compile(r"[-+]?\d*\.\d+")
+TOLERANCE = 0.1
+"""Float32 sums differ between processors, and training amplifies that."""
+
+
+@pytest.mark.slow
+def test_the_example_prints_what_the_readme_shows() -> None:
+    code = re.search(r"```python\n(from grok_interp.*?)```", README, re.DOTALL)
+    shown = re.search(r"```\n(with ideal weights.*?)```", README, re.DOTALL)
+    assert code is not None
+    assert shown is not None
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code[1], "README.md", "exec"), {})
+    lines, expected = printed.getvalue().splitlines(), shown[1].splitlines()
+    assert len(lines) == len(expected)
+    for line, want in zip(lines, expected, strict=True):
+        assert NUMBER.sub("#", line).split() == NUMBER.sub("#", want).split()
+        for number, wanted in zip(NUMBER.findall(line), NUMBER.findall(want), strict=True):
+            assert float(number) == pytest.approx(float(wanted), abs=TOLERANCE), want
+
+
+def test_modules_in_the_box_exist() -> None:
+    table = README.split("## In the box")[1].split("## ")[0]
+    rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    package = Path(__file__).parents[1] / "grok_interp"
+    assert len(named) > 10
+    assert {name for name in named if not (package / f"{name}.py").exists()} == set()
