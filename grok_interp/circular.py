@@ -62,7 +62,7 @@ def spread(
     angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1
 ) -> Float[Tensor, "..."]:
     """Weighted circular standard deviation ``sqrt(-2 ln R)`` along ``dim``, in radians."""
-    return (-2 * concentration(angle, weight, dim).clamp(max=1).log()).sqrt()
+    return (-2 * concentration(angle, weight, dim).clamp(max=1).log()).abs().sqrt()
 
 
 def weighted_median(

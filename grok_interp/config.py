@@ -21,6 +21,7 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 LossName = Literal["cross_entropy", "mse"]
 ReadoutFit = Literal["ridge", "train"]
 
+INF = float("inf")
 NAMED_OPERATIONS = {"add": "a + b", "subtract": "a - b", "multiply": "a * b"}
 """Operations with a name of their own, and the polynomial that each one is."""
 
@@ -49,9 +50,24 @@ def _check_count(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name}={value!r} must be an int of at least {least}")
 
 
-def _check_nonnegative(name: str, value: float) -> None:
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name}={value!r} must be a finite number of at least 0")
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_range(name: str, value: Any, low: float, high: float, brackets: str, what: str) -> None:
+    """Raise unless ``value`` is a number between ``low`` and ``high``; brackets as in "(0, 1]"."""
+    inside = _is_number(value) and (
+        (low < value if brackets[0] == "(" else low <= value)
+        and (value < high if brackets[1] == ")" else value <= high)
+    )
+    if not inside:
+        interval = f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
+        raise ValueError(f"{name}={value!r} must be a number in {interval}, {what}")
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ValueError(f"seed={seed!r} must be an int")
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,10 @@ class TaskConfig:
 
     def __post_init__(self) -> None:
         check_modulus(self.p)
+        if not isinstance(self.operation, str):
+            raise ValueError(
+                f"operation={self.operation!r} must be text: 'add', or a polynomial such as 'a**2 + b'"
+            )
 
 
 @dataclass(frozen=True)
@@ -89,14 +109,13 @@ class SplitConfig:
     symmetric: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.train_fraction <= 1:
-            raise ValueError(
-                f"train_fraction={self.train_fraction!r} must be in (0, 1], the share of pairs to train on"
-            )
-        if not 0 <= self.label_noise <= 1:
-            raise ValueError(
-                f"label_noise={self.label_noise!r} must be in [0, 1], the share of training labels to redraw"
-            )
+        _check_range(
+            "train_fraction", self.train_fraction, 0, 1, "(]", "the share of pairs to train on"
+        )
+        _check_range(
+            "label_noise", self.label_noise, 0, 1, "[]", "the share of train labels to redraw"
+        )
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -133,6 +152,9 @@ class HookedMLPConfig:
         _check_count("d_mlp", self.d_mlp, 1)
         check_choice("act_fn", self.act_fn, ActivationName)
         check_choice("dtype", self.dtype, DTypeName)
+        _check_range("output_scale", self.output_scale, -INF, INF, "()", "the factor on the logits")
+        if self.seed is not None:
+            _check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -170,8 +192,20 @@ class TrainConfig:
         _check_count("steps", self.steps, 0)
         _check_count("eval_every", self.eval_every, 1)
         _check_count("checkpoint_every", self.checkpoint_every, 1)
-        _check_nonnegative("lr", self.lr)
-        _check_nonnegative("weight_decay", self.weight_decay)
+        _check_range("lr", self.lr, 0, INF, "[)", "the learning rate")
+        _check_range("weight_decay", self.weight_decay, 0, INF, "[)", "the strength of the decay")
+        _check_range("momentum", self.momentum, 0, 1, "[)", "the momentum of SGD")
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise ValueError(f"betas={self.betas!r} must be two numbers, as in (0.9, 0.98)")
+        object.__setattr__(self, "betas", tuple(self.betas))
+        for beta in self.betas:
+            _check_range("betas", beta, 0, 1, "[)", "a moment decay rate")
+        if self.trainable is not None:
+            if isinstance(self.trainable, str):
+                raise ValueError(
+                    f"trainable={self.trainable!r} must be a sequence of names, as in ({self.trainable!r},)"
+                )
+            object.__setattr__(self, "trainable", tuple(self.trainable))
         check_choice("optimizer", self.optimizer, OptimizerName)
         check_choice("loss", self.loss, LossName)
 
@@ -232,7 +266,9 @@ class DemoConfig:
     draws: int = 20
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))
         check_modulus(self.p)
+        _check_seed(self.seed)
         _check_count("d_mlp", self.d_mlp, 1)
         _check_count("clean_steps", self.clean_steps, 1)
         _check_count("noisy_steps", self.noisy_steps, 1)

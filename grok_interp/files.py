@@ -63,6 +63,8 @@ def read_tensors(file: Path, expected: Mapping[str, Tensor], advice: str) -> dic
     """
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; {advice}")
+    if not file.is_file():
+        raise ValueError(f"{file} is not a file; {advice}")
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
             found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -28,6 +28,9 @@ from torch import Tensor
 
 from grok_interp.config import check_modulus
 
+ROUNDING_STEPS = 8
+"""Units in the last place by which the mean of equal numbers may miss them."""
+
 
 @lru_cache(maxsize=32)
 def _basis(m: int, dtype: torch.dtype, device: str) -> Float[Tensor, "m m"]:
@@ -81,6 +84,16 @@ def row_frequencies(m: int) -> Int[Tensor, " m"]:
     return (torch.arange(m) + 1) // 2
 
 
+def rounding_energy(x: Float[Tensor, "*batch n d"], n: Tensor | int) -> Float[Tensor, "*batch 1 d"]:
+    """Energy about the mean, along dim -2, that rounding alone can leave in a constant column.
+
+    A mean is off by a few units in the last place, so each of n points deviates by
+    ``8 eps max|x|`` at the most.
+    """
+    step = ROUNDING_STEPS * torch.finfo(x.dtype).eps * x.abs().amax(-2, keepdim=True)
+    return n * step.square()
+
+
 def coefficients(x: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
     """Coordinates of ``x`` along ``dim`` in :func:`basis`; the inverse is :func:`synthesize`."""
     matrix = basis(x.shape[dim], dtype=x.dtype, device=x.device)
@@ -127,7 +140,7 @@ class Spectrum:
         sin: Amplitude of ``sin(2 pi k n / m)``.
         power: Energy of each frequency; under a least-squares fit at points that are not all of
             Z_m, the energy that this frequency explains by itself (these then overlap).
-        total: Energy about the mean, with a frequency axis of length 1.
+        total: Energy about the mean, with a frequency axis of length 1; exactly 0 for a constant.
     """
 
     modulus: int
@@ -173,14 +186,16 @@ class Sinusoids:
 
     def fit(self, x: Float[Tensor, "*batch n d"]) -> Spectrum:
         """Spectrum along dim -2 of ``x``, over the covered points."""
-        n_covered = self.covered.sum(-2)
-        constant = (x * self.covered).sum(-2) / n_covered
-        centred = (x - constant.unsqueeze(-2)) * self.covered
+        known = x * self.covered
+        n_covered = self.covered.sum(-2, keepdim=True)
+        mean = known.sum(-2, keepdim=True) / n_covered
+        centred = (known - mean) * self.covered
         cos, sin = (self.analysis @ centred).chunk(2, dim=-2)
         cos_cos, cos_sin, sin_sin = self.gram
         power = cos_cos * cos.square() + 2 * cos_sin * cos * sin + sin_sin * sin.square()
         total = centred.square().sum(-2, keepdim=True)
-        return Spectrum(self.modulus, -2, constant, cos, sin, power, total)
+        total = torch.where(total > rounding_energy(known, n_covered), total, 0)
+        return Spectrum(self.modulus, -2, mean.squeeze(-2), cos, sin, power, total)
 
 
 def sinusoids(
@@ -287,7 +302,8 @@ def ipr(
     """
     if include_constant:
         return inverse_participation(transform(x, dim).abs().square(), dim)
-    return inverse_participation(spectrum(x, dim).power, dim)
+    found = spectrum(x, dim)
+    return inverse_participation(torch.where(found.total > 0, found.power, 0), found.dim)
 
 
 def inverse_participation(power: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:

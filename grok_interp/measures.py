@@ -92,7 +92,8 @@ def mean_rank(
 
     def of(logits: Tensor, right: Tensor) -> Tensor:
         index = right.expand(logits.shape[:-1]).unsqueeze(-1)
-        return (logits >= logits.gather(-1, index)).sum(-1)
+        # Counted from below, so that NaN logits rank last and not first.
+        return logits.shape[-1] - (logits < logits.gather(-1, index)).sum(-1)
 
     return _over_pairs(model, task, tokens, labels, of).double().mean(-1)
 

@@ -223,8 +223,12 @@ class NeuronTable:
 
     @cached_property
     def plateau_share(self) -> Float[Tensor, "*batch 3 d_mlp"]:
-        """Share of a column's weights near +-pi/4 A; see :func:`waveforms.plateau_share`."""
-        return waveforms.plateau_share(self.columns, self.amplitude)
+        """Share of a column's weights near +-pi/4 A; see :func:`waveforms.plateau_share`.
+
+        Means nothing for a class that several sums lead to, which sees several points of the wave.
+        """
+        covered = self.coordinates.covered
+        return waveforms.plateau_share(self.columns, self.amplitude, covered=covered)
 
     def __getitem__(self, index: int | slice) -> NeuronTable:
         """Index the first batch axis."""

@@ -37,6 +37,9 @@ MIN_PRODUCT_MODULUS = 5
 MAX_EXPONENT = 10_000
 """Largest exponent a polynomial may have; more is surely a slip of the pen."""
 
+MAX_DEPTH = 200
+"""Deepest nesting of a polynomial; a sum of n terms is n deep."""
+
 _BINARY: dict[type[ast.operator], Callable[[Tensor, Tensor], Tensor]] = {
     ast.Add: torch.add,
     ast.Sub: torch.sub,
@@ -45,8 +48,9 @@ _BINARY: dict[type[ast.operator], Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _not_a_polynomial(text: str, why: str) -> ValueError:
+    shown = text if len(text) <= 80 else text[:77] + "..."
     return ValueError(
-        f"operation={text!r} is not a polynomial in a and b ({why}): use 'add', 'subtract', "
+        f"operation={shown!r} is not a polynomial in a and b ({why}): use 'add', 'subtract', "
         "'multiply', or integers, a, b, +, -, * and ** with a whole exponent, such as 'a**2 + b**2'"
     )
 
@@ -60,6 +64,14 @@ class _Polynomial:
             self.tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise _not_a_polynomial(text, "it cannot be parsed") from error
+        depth, level = 0, [self.tree]
+        while level:
+            depth += 1
+            level = [
+                c for node in level for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr)
+            ]
+        if depth > MAX_DEPTH:
+            raise _not_a_polynomial(text, f"it is nested {depth} deep, more than {MAX_DEPTH}")
 
     def table(self, node: ast.expr) -> Int[Tensor, "p p"]:
         """Value of ``node`` at every (a, b); entries below p, so products fit into int64."""
@@ -316,7 +328,8 @@ class ModularTask:
         n_train = int(config.train_fraction * len(order) + 1e-9)
         if n_train == 0:
             raise ValueError(
-                f"train_fraction={config.train_fraction} of {len(order)} pairs leaves none to train "
+                f"train_fraction={config.train_fraction} of {len(order)} "
+                f"{'unordered ' if config.symmetric else ''}pairs leaves none to train "
                 f"on: use at least {1 / len(order):.2g}"
             )
         train, test = order[:n_train].flatten(), order[n_train:].flatten()

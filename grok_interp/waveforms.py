@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grok_interp.config import Waveform, check_choice
+from grok_interp.fourier import rounding_energy
 
 SQUARE_LEVEL = math.pi / 4
 """Level of the square wave whose fundamental has amplitude 1."""
@@ -50,16 +51,18 @@ def turns(
     return t - torch.floor(t + 0.5)
 
 
-def _shape(waveform: str, t: Tensor, clip_at: Tensor | float | None) -> Tensor:
+def _shape(waveform: str, t: Tensor, clip_at: Tensor | None) -> Tensor:
     """The wave at ``t`` whose fundamental has amplitude 1."""
     if waveform == "cosine":
         return torch.cos(2 * math.pi * t)
     if waveform == "square":
         high = (t >= -0.25 - EDGE) & (t < 0.25 - EDGE)
         return torch.where(high, SQUARE_LEVEL, -SQUARE_LEVEL).to(t.dtype)
-    if clip_at is None:
-        raise ValueError("a trapezoid needs clip_at in (0, 1]: fit_trapezoid gives it for a column")
-    clip = torch.as_tensor(clip_at, dtype=t.dtype, device=t.device)
+    if clip_at is None or not bool(((clip_at > 0) & (clip_at <= 1)).all()):
+        raise ValueError(
+            f"clip_at={clip_at!r}: a trapezoid needs it in (0, 1]; fit_trapezoid gives it for a column"
+        )
+    clip = clip_at.to(t)
     fundamental = (2 / math.pi) * (
         torch.asin(clip) / clip + (1 - clip.square()).clamp(min=0).sqrt()
     )
@@ -135,8 +138,10 @@ def r_squared(
     if fit == "level":
         explained = energy - (w - s).square().sum(-2)
     else:
-        explained = (w * s).sum(-2).square() / s.square().sum(-2)
-    return torch.where(energy > 0, explained / energy, math.nan)
+        in_wave = s.square().sum(-2)
+        explained = torch.where(in_wave > 0, (w * s).sum(-2).square() / in_wave, 0)
+    varies = energy > rounding_energy(column, column.shape[-2]).squeeze(-2)
+    return torch.where(varies, explained / energy, math.nan)
 
 
 def fit_trapezoid(
@@ -167,16 +172,20 @@ def fit_trapezoid(
 
 
 def plateau_share(
-    column: Float[Tensor, "*batch n d"], amplitude: Float[Tensor, "*batch d"]
+    column: Float[Tensor, "*batch n d"],
+    amplitude: Float[Tensor, "*batch d"],
+    *,
+    covered: Bool[Tensor, "*points n 1"] | None = None,
 ) -> Float[Tensor, "*batch d"]:
     """Share of weights near their neuron's plateau: ``abs(abs(w)/level - 1) < .25``.
 
     ``w`` is the column about its mean and ``level = pi/4 * amplitude``. A cosine scores .48 by
-    itself, a square wave 1. NaN where the amplitude is 0.
+    itself, a square wave 1. NaN where the amplitude is 0. Only points in ``covered`` count.
     """
     level = SQUARE_LEVEL * amplitude.unsqueeze(-2)
-    near = (_centred(column).abs() / level - 1).abs() < PLATEAU_TOLERANCE
-    share = near.to(column.dtype).mean(-2)
+    near = (_centred(column, covered).abs() / level - 1).abs() < PLATEAU_TOLERANCE
+    counted = torch.ones_like(near) if covered is None else covered.to(near.device).expand_as(near)
+    share = (near & counted).sum(-2) / counted.sum(-2)
     return torch.where(amplitude > 0, share, math.nan)
 
 
