@@ -164,7 +164,8 @@ def ridge_readout(
     # A network whose activations all vanish has nothing to fit: the unit penalty keeps W_out at 0.
     penalty = torch.where(penalty > 0, penalty, 1)
     regularised = gram + penalty[..., None, None] * torch.eye(weights.d_mlp, dtype=torch.float64)
-    W_out = torch.linalg.solve(regularised, cross) / weights.output_scale
+    # Not torch.linalg.solve, which hangs on a batch after torch.set_num_threads (torch 2.15, MKL).
+    W_out = torch.cholesky_solve(cross, torch.linalg.cholesky(regularised)) / weights.output_scale
     return replace(weights, W_out=W_out.to(weights.W_in), b_out=None)
 
 

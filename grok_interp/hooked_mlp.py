@@ -257,22 +257,22 @@ class HookedMLP(HookedRootModule, Pretrained):
         return block.mlp
 
     @property
-    def W_in(self) -> nn.Parameter:
+    def W_in(self) -> Tensor:
         """Input weights ``[2, p, d_mlp]``, or ``[1, p, d_mlp]`` with tied operands."""
         return self.mlp.W_in
 
     @property
-    def W_out(self) -> nn.Parameter:
+    def W_out(self) -> Tensor:
         """Output weights ``[d_mlp, p]``."""
         return self.mlp.W_out
 
     @property
-    def b_in(self) -> nn.Parameter | None:
+    def b_in(self) -> Tensor | None:
         """Bias of the pre-activations ``[d_mlp]``, or None."""
         return self.mlp.b_in
 
     @property
-    def b_out(self) -> nn.Parameter | None:
+    def b_out(self) -> Tensor | None:
         """Bias of the logits ``[p]``, or None."""
         return self.mlp.b_out
 

@@ -58,7 +58,9 @@ class Pretrained(PyTorchModelHubMixin):
             prefix=f".{directory.name}.", dir=directory.parent
         ) as temporary:
             card = directory / "README.md"
-            url: str | None = super().save_pretrained(temporary, config=asdict(self.cfg), **kwargs)
+            url: str | None = super().save_pretrained(
+                temporary, **(kwargs | {"config": asdict(self.cfg)})
+            )
             directory.mkdir(exist_ok=True)
             for file in sorted(Path(temporary).iterdir()):
                 if not (file.name == card.name and card.exists()):

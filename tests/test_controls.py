@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -550,7 +552,7 @@ def test_errors(trained) -> None:
 def test_frozen_input_by_ridge_and_by_training_agree(scored) -> None:
     """The hard control does not hang on how its read-out is fitted (p=59, d=512, 30% noise).
 
-    MEASURED
+    Measured, means over two draws: joint .953 by ridge, .905 by training; per_matrix .020, .019.
     """
     task = ModularTask(59)
     split = task.split(0.5, label_noise=0.3, seed=0)
@@ -563,7 +565,20 @@ def test_frozen_input_by_ridge_and_by_training_agree(scored) -> None:
         joint[fit] = verdict.controls["frozen_input"].mean
         ideal = ideal_of(scored[2][0], task, Recipe(frequency="per_matrix"))
         per_matrix[fit] = float(measures.accuracy(ideal, task).mean())
-    print(joint, per_matrix)
     assert joint["ridge"] == pytest.approx(joint["train"], abs=0.1)
     assert min(joint.values()) > 0.8
     assert max(per_matrix.values()) <= 0.1
+
+
+def test_readouts_are_fitted_whatever_the_thread_count():
+    """Batched LU hangs after set_num_threads with some torch builds, so this runs in a child."""
+    program = (
+        "import torch\nfrom grok_interp import controls, tasks\n"
+        "from grok_interp.weights import MLPWeights\n"
+        "torch.set_num_threads(2)\n"
+        "task = tasks.ModularTask(23)\n"
+        "weights = MLPWeights(torch.randn(3, 2, 23, 512), torch.randn(3, 512, 23))\n"
+        "fitted = controls.ridge_readout(weights, task.tokens, task.labels)\n"
+        "assert bool(fitted.W_out.isfinite().all())\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
