@@ -16,7 +16,7 @@ def main() -> None:
     app.command(name="demo")(_demo)
     try:
         app.cli(prog="grok-interp")
-    except ValueError as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"grok-interp: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 

@@ -65,6 +65,11 @@ def _check_range(name: str, value: Any, low: float, high: float, brackets: str, 
         raise ValueError(f"{name}={value!r} must be a number in {interval}, {what}")
 
 
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} must be true or false")
+
+
 def _check_seed(seed: object) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"seed={seed!r} must be an int")
@@ -99,13 +104,14 @@ class SplitConfig:
         train_fraction: Share of the pairs to train on, in (0, 1]; the number is rounded down.
         label_noise: Share of the training labels that are redrawn uniformly from all ``p``
             classes, in [0, 1]. A redrawn label is right by luck with probability ``1 / p``.
-        seed: Seed of the split and of the noise; neither depends on the model.
+        seed: Seed of the split and of the noise; neither depends on the model. None where they were
+            drawn from a generator, which alone can give them back.
         symmetric: Divide unordered pairs, so that (a, b) and (b, a) land on the same side.
     """
 
     train_fraction: float = 0.5
     label_noise: float = 0.0
-    seed: int = 0
+    seed: int | None = 0
     symmetric: bool = False
 
     def __post_init__(self) -> None:
@@ -115,7 +121,9 @@ class SplitConfig:
         _check_range(
             "label_noise", self.label_noise, 0, 1, "[]", "the share of train labels to redraw"
         )
-        _check_seed(self.seed)
+        _check_flag("symmetric", self.symmetric)
+        if self.seed is not None:
+            _check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,8 @@ class HookedMLPConfig:
         check_choice("act_fn", self.act_fn, ActivationName)
         check_choice("dtype", self.dtype, DTypeName)
         _check_range("output_scale", self.output_scale, -INF, INF, "()", "the factor on the logits")
+        for name in ("bias_in", "bias_out", "tied_operands"):
+            _check_flag(name, getattr(self, name))
         if self.seed is not None:
             _check_seed(self.seed)
 
@@ -170,7 +180,8 @@ class TrainConfig:
         betas: Moment decay rates of Adam and AdamW; (0.9, 0.98) as in arXiv 2301.05217.
         momentum: Momentum of SGD.
         loss: ``"cross_entropy"``, or ``"mse"`` against one-hot labels (mean over all entries).
-        trainable: Names of the parameters to train, such as ``("W_out",)``; None trains all.
+        trainable: Names of the parameters to train, such as ``("W_out",)``; None trains those that
+            require gradients.
         eval_every: Steps between evaluations; step 0 and the last step are always evaluated.
         checkpoint_every: Steps between stored weights; step 0 and the last are always stored.
         progress: Whether to show a progress bar.
@@ -208,6 +219,7 @@ class TrainConfig:
             object.__setattr__(self, "trainable", tuple(self.trainable))
         check_choice("optimizer", self.optimizer, OptimizerName)
         check_choice("loss", self.loss, LossName)
+        _check_flag("progress", self.progress)
 
 
 @dataclass(frozen=True)
@@ -225,7 +237,8 @@ class Recipe:
         output_phase: ``"own"`` keeps the extracted output phase. ``"phase_sum"`` writes
             phi_a + phi_b instead, which is the answer: a construction, never evidence (an
             untrained network then scores near 1).
-        keep_constant: Keep each column's mean, which is dropped otherwise.
+        keep_constant: Add each column's mean, which is dropped otherwise, to its wave. (A sampled
+            square wave has a mean of its own, up to its level over the points of a period.)
     """
 
     frequency: FrequencyMode = "joint"
@@ -241,6 +254,7 @@ class Recipe:
         check_choice("output_waveform", self.output_waveform, Waveform)
         check_choice("amplitude", self.amplitude, AmplitudeRule)
         check_choice("output_phase", self.output_phase, OutputPhase)
+        _check_flag("keep_constant", self.keep_constant)
 
 
 @dataclass(frozen=True)
@@ -275,16 +289,17 @@ class DemoConfig:
         _check_count("draws", self.draws, 1)
 
 
-def from_dict(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+def from_dict(cls: type[Any], values: dict[str, Any], where: str, *, complete: bool = False) -> Any:
     """Make the dataclass ``cls`` from a mapping, refusing unknown keys.
 
     Args:
         cls: One of the dataclasses above.
         values: Field names and values.
         where: What the mapping came from, for the error.
+        complete: Whether every field must be given, as in a file that a program wrote.
 
     Raises:
-        ValueError: If a key is not a field of ``cls``.
+        ValueError: If a key is not a field of ``cls``, or one is missing from a complete mapping.
     """
     known = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
@@ -292,5 +307,10 @@ def from_dict(cls: type[Any], values: dict[str, Any], where: str) -> Any:
         raise ValueError(
             f"{where}: unknown keys {', '.join(map(repr, unknown))} for {cls.__name__}; "
             f"known keys are {', '.join(sorted(known))}"
+        )
+    missing = sorted(known - set(values))
+    if complete and missing:
+        raise ValueError(
+            f"{where}: keys {', '.join(map(repr, missing))} of {cls.__name__} are missing"
         )
     return cls(**values)

@@ -38,6 +38,7 @@ from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.neurons import MATRICES, NeuronTable
 from grok_interp.tasks import Coordinates, ModularTask, Split
 from grok_interp.verdict import Sample as Sample
+from grok_interp.verdict import Structure as Structure
 from grok_interp.verdict import Verdict as Verdict
 from grok_interp.verdict import pooled_excess as pooled_excess
 from grok_interp.weights import MLPWeights, check_weights
@@ -60,9 +61,10 @@ def evaluate(
     """Idealize a network and every control of it with one recipe.
 
     The untrained and frozen-input controls start from the run's own initial weights, which the seed
-    in the model's configuration gives back, and draw fresh ones for the further draws. For imported
-    weights, which have no seed, and for the further draws from a given ``initial``, entries of each
-    matrix are shuffled.
+    in the model's configuration gives back, and draw fresh ones for the further draws. If you
+    changed the weights between making and training the model (scaled them, say), the seed does not
+    give them back: pass ``initial=trajectory[0].weights()``. For imported weights, which have no
+    seed, and for the further draws from a given ``initial``, entries of each matrix are shuffled.
 
     Args:
         model: Its parameters are read; attached hooks play no part.
@@ -89,7 +91,6 @@ def evaluate(
     table = neurons.extract(own, task, recipe.frequency)
     generator = torch.Generator().manual_seed(seed)
     untrained = _initial_weights(model, own, initial, draws, generator)
-    untrained_table = neurons.extract(untrained, task, recipe.frequency)
 
     def score(weights: MLPWeights, labels: Tensor | None = None) -> Sample:
         return _score(weights, split, task.labels if labels is None else labels)
@@ -102,12 +103,14 @@ def evaluate(
     def refitted(weights: MLPWeights) -> MLPWeights:
         if fit == "ridge":
             return ridge_readout(weights, split.train_tokens, split.train_labels)
-        return _trained_readout(weights, split, model, train_config or TrainConfig(progress=False))
+        start = untrained.W_out[: len(weights.W_in)]
+        return _trained_readout(weights, start, split, train_config or TrainConfig())
 
     ideal = idealize.build(table, recipe).weights
+    frozen = refitted(untrained)
     controls = {
-        "untrained": score(idealize.build(untrained_table, recipe).weights),
-        "frozen_input": idealised(refitted(untrained)),
+        "untrained": idealised(untrained),
+        "frozen_input": idealised(frozen),
         "refitted_readout": idealised(refitted(own.expand(1))),
         "permuted_output": idealised(_permuted(own, draws, generator, None)),
         "permuted_within_frequency": idealised(
@@ -125,12 +128,25 @@ def evaluate(
         own=score(own.expand(1)),
         effect=score(ideal.expand(1)),
         controls=controls,
-        power_share=dict(zip(MATRICES, table.kept_power.tolist(), strict=True)),
-        untrained_power_share=dict(
-            zip(MATRICES, untrained_table.kept_power.mean(0).tolist(), strict=True)
-        ),
-        median_abs_phase_residual=float(table.median_abs_phase_residual),
-        agreement=float(table.agreement),
+        structure={
+            name: _structure(weights, task, recipe)
+            for name, weights in (
+                ("own", own.expand(1)),
+                ("untrained", untrained),
+                ("frozen_input", frozen),
+            )
+        },
+    )
+
+
+def _structure(weights: MLPWeights, task: ModularTask, recipe: Recipe) -> Structure:
+    """Means over draws of what extraction finds in the weights."""
+    table = neurons.extract(weights, task, recipe.frequency)
+    by_itself = neurons.extract(weights, task, "per_matrix")
+    return Structure(
+        power_share=dict(zip(MATRICES, table.kept_power.mean(0).tolist(), strict=True)),
+        median_abs_phase_residual=float(table.median_abs_phase_residual.nanmean()),
+        agreement=float(by_itself.agreement.mean()),
     )
 
 
@@ -151,6 +167,10 @@ def ridge_readout(
         labels: Their labels, noise included.
         ridge: Penalty in units of the mean of ``diag H'H``.
     """
+    if not ridge > 0:
+        raise ValueError(
+            f"ridge={ridge!r} must be positive: with more neurons than pairs no fit is unique"
+        )
     target = F.one_hot(labels, weights.p).double() - 1 / weights.p
     gram = torch.zeros(*weights.batch_shape, weights.d_mlp, weights.d_mlp, dtype=torch.float64)
     cross = torch.zeros(*weights.batch_shape, weights.d_mlp, weights.p, dtype=torch.float64)
@@ -170,16 +190,13 @@ def ridge_readout(
 
 
 def _trained_readout(
-    weights: MLPWeights, split: Split, model: HookedMLP, config: TrainConfig
+    weights: MLPWeights, start: Tensor, split: Split, config: TrainConfig
 ) -> MLPWeights:
-    """The same input weights with a read-out trained from the network's initial scale."""
+    """The same input weights with read-outs trained from the initial ones, ``start``."""
     fitted = []
-    for index in range(weights.batch_shape[0]):
-        one = weights[index]
-        seed = 0 if model.cfg.seed is None else model.cfg.seed
-        start = HookedMLP(p=one.p, d_mlp=one.d_mlp, seed=seed + index).W_out.detach()
+    for one, W_out in zip(map(weights.__getitem__, range(len(start))), start, strict=True):
         frozen = HookedMLP.from_weights(
-            one.W_in, start.to(one.W_in), one.b_in, act_fn=one.act_fn, output_scale=one.output_scale
+            one.W_in, W_out, one.b_in, act_fn=one.act_fn, output_scale=one.output_scale
         )
         training.train(frozen, split, replace(config, trainable=("W_out",), progress=False))
         fitted.append(frozen.W_out.detach())

@@ -25,13 +25,16 @@ from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.neurons import NeuronTable
 from grok_interp.tasks import ModularTask, Split
 from grok_interp.trajectory import Trajectory
-from grok_interp.verdict import SMALL_EXCESS, Verdict
+from grok_interp.verdict import SMALL_EXCESS, Verdict, without_nan
 
 MODES: tuple[FrequencyMode, ...] = ("per_matrix", "input", "joint")
 CONTROLLED: tuple[FrequencyMode, ...] = ("per_matrix", "joint")
 TRAIN_FRACTION = 0.5
 LABEL_NOISE = {"clean": 0.0, "noisy": 0.3}
 SHOWN_NEURONS = 6
+GENERALISED = 0.5
+"""Held-out accuracy above which a network is said to have generalised."""
+PHASE_CONTROLS = ("permuted_output", "permuted_within_frequency", "random_phase")
 
 DEFINITIONS = {
     "test_accuracy": "own accuracy on held-out pairs, clean labels",
@@ -41,15 +44,19 @@ DEFINITIONS = {
     "excess_over_frozen_input": "idealised accuracy minus the mean of the frozen_input control",
     "power_share": "share of W_in's energy about its column means at its columns' dominant "
     "frequencies, per_matrix, mean of W_a and W_b",
-    "untrained_power_share": "the same for the untrained control, mean over draws",
     "median_abs_phase_residual": "radians, joint mode, weighted by amplitude; pi/2 by chance",
+    "agreement": "share of neurons in which each matrix by itself has the same frequency",
+    "structure_of_controls": "power_share, median_abs_phase_residual and agreement of the untrained and "
+    "frozen_input controls, means over draws",
+    "intermediate_values": "medians over W_in columns, joint: share of weights off the plateau, their "
+    "distance to the nearest sign change in turns, and both for the fitted cosine, the null",
     "r2_square": "median over neurons and operands of R2 of W_in columns to their square wave, joint",
     "r2_cosine": "the same to their cosine; a perfect square wave has .81",
     "chance": "1 / p",
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One trained network with everything measured on it."""
 
@@ -73,6 +80,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
         What summary.json holds.
     """
     start = time.monotonic()
+    config.out.mkdir(parents=True, exist_ok=True)  # an unusable place shows now, not in minutes
     command = (
         f"grok-interp demo --out {config.out} --p {config.p} --d-mlp {config.d_mlp} "
         f"--seed {config.seed}"
@@ -80,7 +88,11 @@ def run(config: DemoConfig) -> dict[str, Any]:
     print(f"{command}\ntraining a clean and a noisy network; this takes some minutes", flush=True)
     task = ModularTask(config.p)
     steps = {"clean": config.clean_steps, "noisy": config.noisy_steps}
-    runs = [_run(name, task, config, steps[name]) for name in LABEL_NOISE]
+    runs = []
+    for name in LABEL_NOISE:
+        runs.append(_run(name, task, config, steps[name]))
+        runs[-1].model.save_pretrained(config.out / name)
+        print(f"{name}: {runs[-1].trajectory}, {time.monotonic() - start:.0f} s so far", flush=True)
     summary: dict[str, Any] = {each.name: summarise(each) for each in runs}
     summary["definitions"] = DEFINITIONS
     summary["config"] = dataclasses.asdict(config) | {
@@ -92,9 +104,10 @@ def run(config: DemoConfig) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("grok-interp", "torch", "transformer-lens", "numpy")},
     }
-    for each in runs:
-        each.model.save_pretrained(config.out / each.name)
-    files.write_text(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    files.write_text(
+        config.out / "summary.json",
+        json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n",
+    )
     files.write_text(config.out / "report.html", _html(runs, command, summary["versions"]))
     print(_table(runs))
     for each in runs:
@@ -162,55 +175,78 @@ def summarise(run: Run) -> dict[str, Any]:
         "excess_over_frozen_input": {
             mode: verdict.excess("frozen_input") for mode, verdict in run.verdicts.items()
         },
-        "power_share": _input_share(per_matrix.power_share),
-        "untrained_power_share": _input_share(per_matrix.untrained_power_share),
-        "median_abs_phase_residual": joint.median_abs_phase_residual,
+        **_structure(joint, per_matrix, "own"),
+        "structure_of_controls": {
+            name: _structure(joint, per_matrix, name) for name in ("untrained", "frozen_input")
+        },
         "r2_square": float(inputs.r2_square[:2].nanmedian()),
         "r2_cosine": float(inputs.r2_cosine[:2].nanmedian()),
+        "intermediate_values": {
+            field.name: float(getattr(inputs.intermediate_values, field.name)[:2].nanmedian())
+            for field in dataclasses.fields(inputs.intermediate_values)
+        },
         "chance": joint.chance,
         "conclusion": conclusion(run),
     }
 
 
-def _input_share(share: Mapping[str, float]) -> float:
-    return (share["W_a"] + share["W_b"]) / 2
+def _structure(joint: Verdict, per_matrix: Verdict, name: str) -> dict[str, float]:
+    share = per_matrix.structure[name].power_share
+    return {
+        "power_share": (share["W_a"] + share["W_b"]) / 2,
+        "median_abs_phase_residual": joint.structure[name].median_abs_phase_residual,
+        "agreement": joint.structure[name].agreement,
+    }
 
 
 def conclusion(run: Run) -> str:
     """What both frequency modes together, with their controls, allow one to say of a run."""
     test = float(run.trajectory.metrics["test_accuracy"].iloc[-1])
-    chance = run.verdicts["joint"].chance
-    if test < chance:
-        own = "generalises to none of the task (below chance)"
-    elif test < 0.5:
+    return in_words(test, run.verdicts)
+
+
+def in_words(test_accuracy: float, verdicts: Mapping[str, Verdict]) -> str:
+    """The same from a run's own held-out accuracy and its verdicts by frequency mode."""
+    chance = verdicts["joint"].chance
+    if test_accuracy < chance:
+        own = "does not generalise (it is below chance)"
+    elif test_accuracy < GENERALISED:
         own = "has not generalised"
     else:
         own = "has generalised"
-    parts = [f"The network {own}: {test:.3f} on held-out pairs, chance {chance:.3f}."]
+    parts = [f"The network {own}: {test_accuracy:.3f} on held-out pairs, chance {chance:.3f}."]
     for mode in reversed(CONTROLLED):
-        verdict = run.verdicts[mode]
+        verdict = verdicts[mode]
         excess, frozen = verdict.excess("frozen_input"), verdict.controls["frozen_input"]
-        says = (
-            "too small to be evidence of learned waves: random input weights with a fitted read-out "
-            "do as well"
-            if excess < SMALL_EXCESS
-            else "large: training put waves into the weights that random input weights do not have"
-        )
+        if excess <= -SMALL_EXCESS:
+            says = "negative: random input weights with a fitted read-out do better"
+        elif excess < SMALL_EXCESS:
+            says = (
+                "too small to be evidence of learned waves: random input weights with a fitted read-out "
+                "do about as well"
+            )
+        else:
+            says = (
+                "large: training put waves into the weights that random input weights do not have"
+            )
         parts.append(
             f"In {mode} mode its ideal weights score {verdict.effect.mean:.3f}, the frozen-input control "
             f"{frozen.mean:.3f} [{frozen.min:.3f}, {frozen.max:.3f}]; the excess of {excess:+.3f} is "
             f"{says}."
         )
-    phases = max(
-        run.verdicts["joint"].controls[name].max
-        for name in ("permuted_output", "permuted_within_frequency", "random_phase")
-    )
-    parts.append(
-        f"With output phases or rows shuffled no draw exceeds {phases:.3f}, so the relation of output "
-        "to input phases carries the accuracy."
-        if phases < SMALL_EXCESS + chance
-        else f"Shuffled output phases or rows reach {phases:.3f}, so the phase relation is not shown."
-    )
+    effect = verdicts["joint"].effect.mean
+    shuffled = max(verdicts["joint"].controls[name].max for name in PHASE_CONTROLS)
+    if effect - shuffled >= SMALL_EXCESS:
+        parts.append(
+            f"With output rows or phases shuffled no draw exceeds {shuffled:.3f} in joint mode, so its "
+            "accuracy needs the relation of output to input phases (the frozen-input control has that "
+            "relation too, from its fitted read-out)."
+        )
+    else:
+        parts.append(
+            f"With output rows or phases shuffled a draw reaches {shuffled:.3f} in joint mode, against "
+            f"{effect:.3f}: there is no accuracy to attribute to the phase relation."
+        )
     return " ".join(parts)
 
 
@@ -248,6 +284,17 @@ def _table(runs: list[Run]) -> str:
             "  excess over frozen_input",
             [f"{run.verdicts[mode].excess('frozen_input'):+.3f}" + " " * 15 for run in runs],
         )
+    row("structure", ["own (frozen, untrained)" for _ in runs])
+    numbers = {"power_share": ".3f", "median_abs_phase_residual": ".3f", "agreement": ".3f"}
+    for name, form in numbers.items():
+        cells = []
+        for run in runs:
+            own, frozen, untrained = (
+                _structure(run.verdicts["joint"], run.verdicts["per_matrix"], which)[name]
+                for which in ("own", "frozen_input", "untrained")
+            )
+            cells.append(f"{own:{form}} ({frozen:{form}}, {untrained:{form}})")
+        row(f"  {name}", cells)
     return "\n".join(lines)
 
 
@@ -265,7 +312,11 @@ def _html(runs: list[Run], command: str, versions: Mapping[str, str]) -> str:
 def _section(run: Run) -> report.Section:
     table = run.tables["joint"]
     loudest = table.neuron_amplitude.nan_to_num().argsort(descending=True)[:SHOWN_NEURONS].tolist()
-    untrained = neurons.extract(run.trajectory[0], run.split.task, "joint")
+    initial = run.trajectory[0].weights()
+    frozen = controls.ridge_readout(initial, run.split.train_tokens, run.split.train_labels)
+    untrained, frozen_input = (
+        neurons.extract(weights, run.split.task, "joint") for weights in (initial, frozen)
+    )
     noise = LABEL_NOISE[run.name]
     return report.Section(
         title=f"{run.name}: {noise:.0%} of the training labels redrawn",
@@ -275,12 +326,13 @@ def _section(run: Run) -> report.Section:
             figures.learning_curves(
                 run.trajectory.metrics,
                 run.ideal_curves,
+                {mode: verdict.controls["frozen_input"] for mode, verdict in run.verdicts.items()},
                 measures.chance(run.split.task),
                 f"Learning curves, {run.name}",
             ),
             figures.effect_beside_controls(run.verdicts, f"Effect beside its controls, {run.name}"),
             figures.residual_histogram(
-                {"trained": table, "untrained (control)": untrained},
+                {"trained": table, "untrained": untrained, "frozen_input": frozen_input},
                 f"Phase residual, {run.name}, joint mode",
             ),
             figures.neuron_waves(

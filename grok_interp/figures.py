@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 from grok_interp import waveforms
 from grok_interp.neurons import MATRICES, NeuronTable
 from grok_interp.tasks import NO_COORDINATE
-from grok_interp.verdict import Verdict
+from grok_interp.verdict import Sample, Verdict
 
 TRAIN, TEST, IDEAL = "#0072B2", "#D55E00", "#009E73"
 CONTROL, CHANCE, WEIGHT = "#6E6E6E", "#9A9A9A", "#222222"
@@ -55,17 +55,34 @@ def _styled(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Fig
 
 
 def learning_curves(
-    metrics: pd.DataFrame, idealized: Mapping[str, pd.Series], chance: float, title: str
+    metrics: pd.DataFrame,
+    idealized: Mapping[str, pd.Series],
+    frozen_input: Mapping[str, Sample],
+    chance: float,
+    title: str,
 ) -> go.Figure:
     """Accuracy along a run: train (on the labels trained on), held out, and idealised by mode.
+
+    The bands are what the frozen-input control, idealised in the same mode, reaches over its draws.
 
     Args:
         metrics: A trajectory's metrics, indexed by step.
         idealized: Idealised accuracy over all pairs by frequency mode, indexed by step.
+        frozen_input: The frozen-input control by frequency mode.
         chance: Accuracy of guessing.
         title: Title of the figure.
     """
     figure = go.Figure()
+    for mode, sample in frozen_input.items():
+        figure.add_hrect(
+            y0=sample.min,
+            y1=sample.max,
+            fillcolor=HARD_CONTROL,
+            opacity=0.3,
+            line_width=0,
+            annotation_text=f"frozen_input, {mode}",
+            annotation_position="bottom right" if sample.mean > 0.5 else "top right",
+        )
     for column, (name, colour, dash) in CURVES.items():
         line = {"color": colour, "dash": dash}
         figure.add_scatter(x=metrics.index, y=metrics[column], name=name, line=line, mode="lines")
@@ -79,7 +96,10 @@ def learning_curves(
             line={"color": IDEAL, "dash": IDEAL_DASH[mode]},
         )
     figure.add_hline(
-        y=chance, line={"color": CHANCE, "dash": "dot"}, annotation_text=f"chance {chance:.3f}"
+        y=chance,
+        line={"color": CHANCE, "dash": "dot"},
+        annotation_text=f"chance {chance:.3f}",
+        annotation_position="top left",
     )
     figure.update_xaxes(title="step")
     figure.update_yaxes(title="accuracy (share of pairs)", range=[-0.02, 1.02])
@@ -160,14 +180,16 @@ def residual_histogram(tables: Mapping[str, NeuronTable], title: str) -> go.Figu
     Phases without relation are uniform: the dotted line.
 
     Args:
-        tables: Tables by what they are of, such as ``"trained"`` and ``"untrained"``.
+        tables: Tables by what they are of: trained, untrained and frozen-input, say; at most three.
         title: Title of the figure.
     """
     figure = go.Figure()
     edges = np.linspace(-np.pi, np.pi, RESIDUAL_BINS + 1)
     centres = (edges[1:] + edges[:-1]) / 2
     for (name, table), (colour, dash) in zip(
-        tables.items(), ((IDEAL, "solid"), (CONTROL, "dash")), strict=False
+        tables.items(),
+        ((IDEAL, "solid"), (CONTROL, "dash"), (HARD_CONTROL, "dashdot")),
+        strict=False,
     ):
         residual = table.phase_residual.cpu().numpy()
         known = ~np.isnan(residual)
@@ -178,7 +200,9 @@ def residual_histogram(tables: Mapping[str, NeuronTable], title: str) -> go.Figu
     figure.add_hline(
         y=1 / RESIDUAL_BINS, line={"color": CHANCE, "dash": "dot"}, annotation_text="no relation"
     )
-    figure.update_xaxes(title="phase residual phi_a + phi_b - phi_out (rad)", range=[-np.pi, np.pi])
+    sign = "-" if any(table.coordinates.sign < 0 for table in tables.values()) else "+"
+    axis = f"phase residual phi_a {sign} phi_b - phi_out (rad)"
+    figure.update_xaxes(title=axis, range=[-np.pi, np.pi])
     figure.update_yaxes(title="share of neurons, by amplitude", rangemode="tozero")
     return _styled(figure, title, 380)
 

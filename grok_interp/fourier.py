@@ -23,16 +23,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from grok_interp.config import check_modulus
 
+SINGULAR = 1e-6
+"""Share of its largest possible value below which a 2 x 2 determinant counts as zero."""
 ROUNDING_STEPS = 8
 """Units in the last place by which the mean of equal numbers may miss them."""
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # a cached tensor must serve autograd whoever made it
 def _basis(m: int, dtype: torch.dtype, device: str) -> Float[Tensor, "m m"]:
     cos, sin = _cos_sin(m)
     rows = torch.empty(m, m, dtype=torch.float64)
@@ -128,7 +131,7 @@ def transform_grid(activations: Float[Tensor, "pairs *features"]) -> Float[Tenso
     return coefficients(coefficients(grid, 0), 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """Sinusoids of a function on Z_m; the frequency axis stands where the function's axis stood.
 
@@ -168,7 +171,7 @@ class Spectrum:
         return torch.where(self.total > 0, self.power / self.total, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sinusoids:
     """Least-squares fits of one sinusoid at a time, for every frequency, by one matrix product.
 
@@ -183,6 +186,20 @@ class Sinusoids:
     analysis: Float[Tensor, "... two_k n"]
     gram: Float[Tensor, "3 ... k 1"]
     covered: Float[Tensor, "... n 1"]
+
+    @property
+    def identifiable(self) -> Bool[Tensor, "... k"]:
+        """Frequencies whose phase the points can tell.
+
+        Not where cosine and sine are one function up to a factor at these points, as for classes
+        that sums t and -t both lead to. At Nyquist a phase is 0 or pi, which is all there is.
+        """
+        cos_cos, cos_sin, sin_sin = self.gram.squeeze(-1)
+        determinant = cos_cos * sin_sin - cos_sin.square()
+        known: Tensor = determinant > SINGULAR * (cos_cos + sin_sin).square()
+        if self.modulus % 2 == 0:
+            known[..., -1] = True
+        return known
 
     def fit(self, x: Float[Tensor, "*batch n d"]) -> Spectrum:
         """Spectrum along dim -2 of ``x``, over the covered points."""
@@ -238,6 +255,7 @@ def sinusoids(
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _identity_sinusoids(m: int, dtype: torch.dtype, device: str) -> Sinusoids:
     cos, sin = _cos_sin(m)
     norm = cos.square().sum(1, keepdim=True)  # m/2, and m at Nyquist, where the sine is zero

@@ -45,6 +45,7 @@ from grok_interp.weights import (
     Activation,
     MLPWeights,
     activation,
+    check_labels,
     check_tokens,
     check_weights,
     draw_uniform,
@@ -74,7 +75,9 @@ class Intervention(Protocol):
 class Idealization(Intervention, Protocol):
     """Ideal weights, as :func:`grok_interp.idealize.build` makes them."""
 
-    def select(self, neurons: Any, strength: float, matrices: Sequence[str] | None) -> Intervention:
+    def select(
+        self, neurons: Any, strength: float, matrices: str | Sequence[str] | None
+    ) -> Intervention:
         """The intervention on some neurons and matrices, at a strength."""
         ...
 
@@ -132,7 +135,11 @@ class HookedMLP(HookedRootModule, Pretrained):
     """
 
     def __init__(
-        self, config: HookedMLPConfig | dict[str, Any] | None = None, **fields: Any
+        self,
+        config: HookedMLPConfig | dict[str, Any] | None = None,
+        *,
+        _empty: bool = False,
+        **fields: Any,
     ) -> None:
         super().__init__()
         if config is not None and fields:
@@ -148,8 +155,13 @@ class HookedMLP(HookedRootModule, Pretrained):
         self.hook_embed = HookPoint()
         self.blocks = nn.ModuleList([Block(MLP(cfg, activation(cfg.act_fn)))])
         self._scoped: list[tuple[HookPoint, Any]] = []
-        if cfg.seed is not None:
-            self.reset_parameters(torch.Generator().manual_seed(cfg.seed))
+        if not _empty:
+            if cfg.seed is None:
+                raise ValueError(
+                    "seed=None: a new model needs a seed to draw its weights with; pass an int, or make "
+                    "a model of given weights with HookedMLP.from_weights"
+                )
+            self.mlp.reset_parameters(torch.Generator().manual_seed(cfg.seed))
         self.setup()  # type: ignore[no-untyped-call]
 
     # Construction -----------------------------------------------------------------------------
@@ -180,13 +192,13 @@ class HookedMLP(HookedRootModule, Pretrained):
         Raises:
             ValueError: If shapes or dtypes do not fit together, or an entry is not finite.
         """
-        if tied_operands:
+        if tied_operands and isinstance(W_in, Tensor):
             W_in = W_in.unsqueeze(0) if W_in.ndim == 2 else W_in
             if W_in.ndim != 3 or W_in.shape[0] != 1:
                 raise ValueError(
                     f"W_in has shape {list(W_in.shape)}, expected [1, p, d_mlp] with tied_operands"
                 )
-        pair = W_in.expand(2, -1, -1) if tied_operands else W_in
+        pair = W_in.expand(2, -1, -1) if tied_operands and isinstance(W_in, Tensor) else W_in
         weights = check_weights(MLPWeights(pair, W_out, b_in, b_out, act_fn, output_scale))
         if weights.batch_shape:
             raise ValueError(
@@ -222,7 +234,7 @@ class HookedMLP(HookedRootModule, Pretrained):
             act_fn: The callable, if the configuration says ``act_fn="custom"``.
         """
         custom = cfg.act_fn == "custom"
-        model = cls(replace(cfg, act_fn="identity") if custom else cfg)
+        model = cls(replace(cfg, act_fn="identity") if custom else cfg, _empty=True)
         if custom:
             if not callable(act_fn):
                 raise ValueError("the config says act_fn='custom': pass the callable as act_fn")
@@ -243,8 +255,10 @@ class HookedMLP(HookedRootModule, Pretrained):
         Args:
             generator: Where to draw from. None draws from torch's default generator, as
                 ``reset_parameters`` of every ``nn.Module`` does and as tools that re-initialise
-                models expect.
+                models expect. The seed in ``cfg`` becomes None, since it no longer gives these
+                weights back.
         """
+        self.cfg = replace(self.cfg, seed=None)
         self.mlp.reset_parameters(generator)
 
     # Parts ------------------------------------------------------------------------------------
@@ -282,9 +296,9 @@ class HookedMLP(HookedRootModule, Pretrained):
 
     def effective_weights(self) -> MLPWeights:
         """What the hooks now attached to the weights make of the parameters."""
-        return self._weights(
-            self.mlp.hook_W_in(self._both_operands()), self.mlp.hook_W_out(self.W_out)
-        )
+        mlp = self.mlp
+        W_in = _through(mlp.hook_W_in, self._both_operands())
+        return self._weights(W_in, _through(mlp.hook_W_out, self.W_out))
 
     def _weights(self, W_in: Tensor, W_out: Tensor) -> MLPWeights:
         act_fn = self.mlp.act_fn if self.cfg.act_fn == "custom" else self.cfg.act_fn
@@ -312,17 +326,18 @@ class HookedMLP(HookedRootModule, Pretrained):
                 missing.
         """
         check_choice("return_type", return_type, RETURN_TYPES)
-        logits = self._logits(check_tokens(tokens, self.cfg.p))
+        logits = self._logits(check_tokens(tokens, self.cfg.p).to(self.W_in.device))
         if return_type == "logits":
             return logits
         if labels is None:
             raise ValueError(f"return_type={return_type!r} needs labels: pass labels=task.labels")
+        labels = check_labels(labels, len(tokens), self.cfg.p).to(logits.device)
         loss = F.cross_entropy(logits, labels)
         return loss if return_type == "loss" else (logits, loss)
 
     def _logits(self, tokens: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch p"]:
         mlp, block = self.mlp, self.blocks[0]
-        W_in = mlp.hook_W_in(self._both_operands())
+        W_in = _through(mlp.hook_W_in, self._both_operands())
         first = F.embedding(tokens[:, 0], W_in[0])
         second = F.embedding(tokens[:, 1], W_in[1])
         if _is_hooked(self.hook_embed):
@@ -331,7 +346,7 @@ class HookedMLP(HookedRootModule, Pretrained):
         if mlp.b_in is not None:
             pre = pre + mlp.b_in
         post = mlp.hook_post(mlp.act_fn(mlp.hook_pre(pre)))
-        logits = post @ mlp.hook_W_out(mlp.W_out)
+        logits = post @ _through(mlp.hook_W_out, mlp.W_out)
         if self.cfg.output_scale != 1.0:
             logits = self.cfg.output_scale * logits
         if mlp.b_out is not None:
@@ -455,9 +470,16 @@ class HookedMLP(HookedRootModule, Pretrained):
             *interventions: Anything with ``fwd_hooks()``, applied in this order.
 
         Raises:
+            TypeError: If something has no ``fwd_hooks()``.
             ValueError: If a hook name is unknown, before anything is attached; or, when the model
                 runs, if a function returns another shape or dtype.
         """
+        for intervention in interventions:
+            if not isinstance(intervention, Intervention):
+                raise TypeError(
+                    f"a {type(intervention).__name__} is no intervention: it needs a method fwd_hooks() that "
+                    "returns pairs of a hook name and a function of (tensor, hook)"
+                )
         wanted = [pair for intervention in interventions for pair in intervention.fwd_hooks()]
         self._check_hook_names(name for name, _ in wanted)
         added: list[tuple[HookPoint, Any]] = []
@@ -480,7 +502,7 @@ class HookedMLP(HookedRootModule, Pretrained):
         ideal: Idealization,
         neurons: Any = None,
         strength: float = 1.0,
-        matrices: Sequence[str] | None = None,
+        matrices: str | Sequence[str] | None = None,
     ) -> Iterator[HookedMLP]:
         """Replace weights by ideal ones for the length of a block.
 
@@ -503,7 +525,7 @@ class HookedMLP(HookedRootModule, Pretrained):
         ideal: Idealization,
         neurons: Any = None,
         strength: float = 1.0,
-        matrices: Sequence[str] | None = None,
+        matrices: str | Sequence[str] | None = None,
         **model_kwargs: Any,
     ) -> Any:
         """Run the model once with idealized weights; arguments as for :meth:`idealized`."""
@@ -516,7 +538,7 @@ class HookedMLP(HookedRootModule, Pretrained):
         ideal: Idealization,
         neurons: Any = None,
         strength: float = 1.0,
-        matrices: Sequence[str] | None = None,
+        matrices: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ActivationCache | dict[str, Tensor]]:
         """:meth:`run_with_cache` with idealized weights; arguments as for :meth:`idealized`."""
@@ -547,6 +569,14 @@ class _MLPCache(ActivationCache):
                 "weights by themselves"
             )
         return super().apply_slice_to_batch_dim(batch_slice)
+
+
+def _through(point: HookPoint, weight: Tensor) -> Tensor:
+    """A weight after its hooks, which get a copy: one that writes in place must not train the model."""
+    if not _is_hooked(point):
+        return weight
+    hooked: Tensor = point(weight.clone())
+    return hooked
 
 
 def _is_hooked(point: HookPoint) -> bool:
@@ -599,12 +629,14 @@ def from_module(module: nn.Module, p: int) -> HookedMLP:
     Raises:
         ValueError: If the module is not of that form or its sizes do not fit ``p``.
     """
-    layers = [layer for layer in module.children() if not isinstance(layer, nn.Flatten)]
+    # Of another module the layers would not say what its forward does with them.
+    children = list(module.children()) if isinstance(module, nn.Sequential) else [module]
+    layers = [layer for layer in children if not isinstance(layer, nn.Flatten)]
     if [isinstance(layer, nn.Linear) for layer in layers] != [True, False, True]:
-        found = ", ".join(type(layer).__name__ for layer in layers) or type(module).__name__
+        found = ", ".join(type(layer).__name__ for layer in layers)
         raise ValueError(
-            f"the module holds {found}, expected Linear, activation, Linear in this order: for other "
-            "networks pass the weights to HookedMLP.from_weights"
+            f"from_module got {found}, expected an nn.Sequential of Linear, activation, Linear: for "
+            "other networks pass the weights to HookedMLP.from_weights"
         )
     first, act, second = layers
     assert isinstance(first, nn.Linear)
@@ -631,4 +663,7 @@ def _named(act: nn.Module) -> str | Activation:
         return "identity"
     if isinstance(act, nn.GELU) and act.approximate == "none":
         return "gelu"
+    act = copy.deepcopy(act)
+    if hasattr(act, "inplace"):
+        act.inplace = False  # type: ignore[assignment]  # it would overwrite what hook_pre has cached
     return act

@@ -31,7 +31,7 @@ from grok_interp.neurons import MATRICES, NeuronTable
 from grok_interp.weights import W_IN_HOOK, W_OUT_HOOK, MLPWeights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IdealWeights:
     """Ideal weights and, as an intervention, where and how strongly to use them.
 
@@ -56,7 +56,7 @@ class IdealWeights:
 
     @property
     def residual(self) -> MLPWeights:
-        """Own minus ideal weights: what the waves leave out. Biases are zero."""
+        """Own minus ideal weights of the whole network, whatever is selected. Biases are zero."""
         return MLPWeights(
             self.own.W_in - self.weights.W_in,
             self.own.W_out - self.weights.W_out,
@@ -70,14 +70,15 @@ class IdealWeights:
         self,
         neurons: Any = None,
         strength: float = 1.0,
-        matrices: Sequence[str] | None = None,
+        matrices: str | Sequence[str] | None = None,
     ) -> IdealWeights:
         """The same ideal weights, used on some neurons or matrices, or in part.
 
         Args:
             neurons: Indices, or a boolean mask ``[d_mlp]``; None for all, empty for none.
             strength: ``W + strength * (ideal - W)``.
-            matrices: Some of ``"W_a"``, ``"W_b"``, ``"W_out"``; None for all.
+            matrices: One or some of ``"W_a"``, ``"W_b"``, ``"W_out"``, and ``"W_in"`` for the first
+                two; None for all.
 
         Raises:
             ValueError: If a neuron is out of range, a matrix unknown, or the strength not finite.
@@ -86,9 +87,16 @@ class IdealWeights:
             raise ValueError(
                 f"strength={strength!r} must be a finite number, 0 for none and 1 for ideal"
             )
-        chosen = MATRICES if matrices is None else tuple(matrices)
-        for matrix in chosen:
-            check_choice("matrices", matrix, MATRICES)
+        named = (
+            (matrices,) if isinstance(matrices, str) else MATRICES if matrices is None else matrices
+        )
+        for matrix in named:
+            check_choice("matrices", matrix, (*MATRICES, "W_in"))
+        chosen = tuple(
+            matrix
+            for matrix in MATRICES
+            if matrix in named or ("W_in" in named and matrix != "W_out")
+        )
         mask = None if neurons is None else _neuron_mask(neurons, self.weights.d_mlp)
         return replace(self, neurons=mask, strength=strength, matrices=chosen)
 

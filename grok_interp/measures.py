@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from grok_interp.config import LossName, check_choice
-from grok_interp.tasks import ModularTask
-from grok_interp.weights import MLPWeights, SupportsWeights
+from grok_interp.tasks import ModularTask, Pairs, Split
+from grok_interp.weights import MLPWeights, SupportsWeights, check_labels
 
 CHUNK_ELEMENTS = 1 << 22
 """Activations held at a time, counted over batch, pairs and neurons: 16 MiB in float32."""
@@ -37,7 +37,7 @@ def chance(task: ModularTask) -> float:
 
 def accuracy(
     model: Model,
-    task: ModularTask | None = None,
+    task: ModularTask | Pairs | None = None,
     *,
     tokens: Tensor | None = None,
     labels: Tensor | None = None,
@@ -46,7 +46,8 @@ def accuracy(
 
     Args:
         model: Maps int64 tokens ``[batch, 2]`` to logits ``[batch, p]``.
-        task: Evaluate on all of its pairs; or give ``tokens`` and ``labels``.
+        task: A task, for all of its pairs; or ``split.test`` or ``split.train``; or give ``tokens``
+            and ``labels``.
         tokens: Pairs, int64 ``[pairs, 2]``.
         labels: Classes, int64 ``[pairs]``.
 
@@ -61,7 +62,7 @@ def accuracy(
 
 def correct(
     model: Model,
-    task: ModularTask | None = None,
+    task: ModularTask | Pairs | None = None,
     *,
     tokens: Tensor | None = None,
     labels: Tensor | None = None,
@@ -72,7 +73,7 @@ def correct(
 
 def margin(
     model: Model,
-    task: ModularTask | None = None,
+    task: ModularTask | Pairs | None = None,
     *,
     tokens: Tensor | None = None,
     labels: Tensor | None = None,
@@ -83,7 +84,7 @@ def margin(
 
 def mean_rank(
     model: Model,
-    task: ModularTask | None = None,
+    task: ModularTask | Pairs | None = None,
     *,
     tokens: Tensor | None = None,
     labels: Tensor | None = None,
@@ -100,7 +101,7 @@ def mean_rank(
 
 def loss(
     model: Model,
-    task: ModularTask | None = None,
+    task: ModularTask | Pairs | None = None,
     *,
     tokens: Tensor | None = None,
     labels: Tensor | None = None,
@@ -174,24 +175,23 @@ def weight_norms(model: SupportsWeights | MLPWeights) -> dict[str, Float[Tensor,
 
 
 def _pairs(
-    task: ModularTask | None, tokens: Tensor | None, labels: Tensor | None
-) -> tuple[Int[Tensor, "pairs 2"], Int[Tensor, " pairs"]]:
+    task: ModularTask | Pairs | None, tokens: Tensor | None, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The pairs meant, not yet checked."""
+    if isinstance(task, Split):
+        raise ValueError("a split has two sides: pass split.test or split.train")
     if task is not None and tokens is None and labels is None:
         return task.tokens, task.labels
     if task is None and tokens is not None and labels is not None:
-        if len(tokens) != len(labels):
-            raise ValueError(
-                f"{len(tokens)} tokens and {len(labels)} labels: one label a pair is needed"
-            )
         return tokens, labels
     raise ValueError(
-        "pass a task, or tokens= and labels= together, to say which pairs to measure on"
+        "pass a task, split.test, split.train, or tokens= and labels= together: which pairs to measure on"
     )
 
 
 def _over_pairs(
     model: Model,
-    task: ModularTask | None,
+    task: ModularTask | Pairs | None,
     tokens: Tensor | None,
     labels: Tensor | None,
     of: Callable[[Tensor, Tensor], Tensor],
@@ -200,7 +200,7 @@ def _over_pairs(
     tokens, labels = _pairs(task, tokens, labels)
     with torch.no_grad():
         parts = [
-            of(logits, labels[rows].to(logits.device))
+            of(logits, check_labels(labels, len(tokens), logits.shape[-1])[rows].to(logits.device))
             for rows, logits in _logits_in_chunks(model, tokens)
         ]
     return torch.cat(parts, -1)

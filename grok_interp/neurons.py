@@ -28,14 +28,18 @@ from grok_interp import circular, fourier, waveforms
 from grok_interp.config import FrequencyMode, check_choice
 from grok_interp.fourier import Sinusoids, Spectrum
 from grok_interp.tasks import Coordinates, ModularTask, identity_coordinates
+from grok_interp.waveforms import IntermediateValues
 from grok_interp.weights import MLPWeights, SupportsWeights, check_weights
 
 MATRICES = ("W_a", "W_b", "W_out")
 """Order of the matrix axis."""
-ROUNDING = 1e-3
+ROUNDING = 2e-4
 """A column whose largest deviation from its mean is below this share of its largest entry is
 constant: above what float32 arithmetic leaves (1e-4 in published weights), far below any signal."""
 REPR_ROWS = 8
+TIE = 1e-5
+"""Powers within this share of the largest are equal, and the lowest of their frequencies is taken:
+at some points two frequencies are one function, and rounding must not choose between them."""
 TENSORS = (
     "frequency",
     "amplitude",
@@ -48,7 +52,7 @@ TENSORS = (
 """Fields of a table that carry the batch and matrix axes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NeuronTable:
     """What the columns of each neuron look like; ``*batch`` are the batch axes of the weights.
 
@@ -104,12 +108,23 @@ class NeuronTable:
     def phase_residual(self) -> Float[Tensor, "*batch d_mlp"]:
         """``wrap(phi_a + sign phi_b - phi_out)`` in (-pi, pi]; NaN where frequencies differ.
 
+        NaN too where a column's points cannot tell the phase, as the classes of ``(a + b)**2``.
         ``sign`` is -1 for subtraction. Judge it by cosine or absolute value, never by sine, which
         calls a neuron that is anti-aligned (residual pi) perfect.
         """
         phi_a, phi_b, phi_out = self.phase.unbind(-2)
         residual = circular.wrap(phi_a + self.coordinates.sign * phi_b - phi_out)
-        return torch.where(self.agrees, residual, torch.nan)
+        return torch.where(self.agrees & self._phases_known, residual, torch.nan)
+
+    @cached_property
+    def _phases_known(self) -> Bool[Tensor, "*batch d_mlp"]:
+        """Whether the points of all three columns can tell the phase at the neuron's frequency."""
+        if self.coordinates.is_identity:
+            return torch.ones_like(self.agrees)
+        fits = [fourier.sinusoids(self.modulus, seen) for seen in self.coordinates.incidence]
+        known = torch.stack([fit.identifiable for fit in fits]).to(self.frequency.device)
+        matrix = torch.arange(3, device=known.device)[:, None].expand(self.frequency.shape)
+        return known[matrix, (self.frequency - 1).clamp(min=0)].all(-2)
 
     @property
     def neuron_amplitude(self) -> Float[Tensor, "*batch d_mlp"]:
@@ -187,7 +202,8 @@ class NeuronTable:
 
     def _r2(self, waveform: str) -> Float[Tensor, "*batch 3 d_mlp"]:
         covered = self.coordinates.covered
-        return waveforms.r_squared(self.columns, self.waves(waveform), covered=covered)
+        r2 = waveforms.r_squared(self.columns, self.waves(waveform), covered=covered)
+        return torch.where(self.frequency > 0, r2, torch.nan)
 
     @cached_property
     def r2_square(self) -> Float[Tensor, "*batch 3 d_mlp"]:
@@ -201,7 +217,7 @@ class NeuronTable:
 
     @cached_property
     def _trapezoid(self) -> tuple[Tensor, Tensor]:
-        return waveforms.fit_trapezoid(
+        clip_at, r2 = waveforms.fit_trapezoid(
             self.columns,
             self.modulus,
             self.frequency,
@@ -210,6 +226,7 @@ class NeuronTable:
             incidence=self.coordinates.points,
             covered=self.coordinates.covered,
         )
+        return clip_at, torch.where(self.frequency > 0, r2, torch.nan)
 
     @property
     def clip_at(self) -> Float[Tensor, "*batch 3 d_mlp"]:
@@ -220,6 +237,22 @@ class NeuronTable:
     def r2_trapezoid(self) -> Float[Tensor, "*batch 3 d_mlp"]:
         """R2 of each column to its fitted trapezoid."""
         return self._trapezoid[1]
+
+    @cached_property
+    def intermediate_values(self) -> IntermediateValues:
+        """Where weights off the plateau sit, beside the fitted cosine: see :mod:`.waveforms`.
+
+        Means nothing for a class that several sums lead to.
+        """
+        return waveforms.intermediate_values(
+            self.columns,
+            self.modulus,
+            self.frequency,
+            self.amplitude,
+            self.phase,
+            incidence=self.coordinates.points,
+            covered=self.coordinates.covered,
+        )
 
     @cached_property
     def plateau_share(self) -> Float[Tensor, "*batch 3 d_mlp"]:
@@ -278,8 +311,9 @@ class NeuronTable:
         )
         lines = [
             head,
-            f"  frequencies agree in {float(self.agreement):.0%} of neurons; "
-            f"{int((self.frequency.sum(-2) == 0).sum())} have none, {int(self.dead.sum())} are dead",
+            f"  frequencies agree in {float(self.agreement):.0%} of neurons"
+            + ("; " if self.mode == "per_matrix" else f" ({self.mode} mode makes them); ")
+            + f"{int((self.frequency.sum(-2) == 0).sum())} have none, {int(self.dead.sum())} are dead",
             f"  median |phase residual| {float(self.median_abs_phase_residual):.3f} rad "
             "(no relation: 1.571)",
             "  median          " + "".join(f"{name:>8}" for name in MATRICES),
@@ -325,8 +359,7 @@ def extract(
             task has no coordinates.
     """
     check_choice("frequency", frequency, FrequencyMode)
-    weights = model if isinstance(model, MLPWeights) else model.weights()
-    weights = check_weights(weights.detach())
+    weights = _read(model)
     coordinates = _coordinates(weights, task)
     columns = weights.columns()
     spectrum = _fit(coordinates, columns)
@@ -356,6 +389,19 @@ def extract(
             alive & (third > 0) & (third != k), at_third / amplitude, torch.nan
         ),
     )
+
+
+def _read(model: SupportsWeights | MLPWeights) -> MLPWeights:
+    """A checked copy of the weights, in float32 at least, which later training does not change."""
+    if not isinstance(model, SupportsWeights | MLPWeights):
+        raise TypeError(
+            f"cannot read weights from a {type(model).__name__}: wrap it with hooked_mlp.from_module, or "
+            "pass HookedMLP.from_weights(W_in, W_out)"
+        )
+    weights = model if isinstance(model, MLPWeights) else model.weights()
+    weights = check_weights(weights)
+    exact = torch.promote_types(weights.W_in.dtype, torch.float32)
+    return weights.map(lambda tensor: tensor.detach().to(exact, copy=True))
 
 
 def _coordinates(weights: MLPWeights, task: ModularTask | None) -> Coordinates:
@@ -404,11 +450,19 @@ def _choose(
 ) -> Int[Tensor, "*batch 3 d"]:
     """Frequency of each column under ``mode``, ignoring constant columns of the same neuron."""
     if mode == "per_matrix":
-        return spectrum.power.argmax(-2) + 1
+        return _strongest(spectrum.power)
     silent = constant_column.unsqueeze(-2)
     if mode == "input":
-        power = torch.where(silent, 0, spectrum.power)[..., :2, :, :].sum(-3)
+        power = torch.where(silent, 0, spectrum.power)
+        no_input = silent[..., :2, :, :].all(-3)
+        power = torch.where(no_input, power[..., 2, :, :], power[..., :2, :, :].sum(-3))
     else:
         shares = spectrum.power / spectrum.power.sum(-2, keepdim=True)
         power = torch.where(silent, 1, shares).prod(-3)
-    return (power.argmax(-2) + 1).unsqueeze(-2).expand(constant_column.shape)
+    return _strongest(power).unsqueeze(-2).expand(constant_column.shape)
+
+
+def _strongest(power: Float[Tensor, "*batch k d"]) -> Int[Tensor, "*batch d"]:
+    """The frequency with the most power, the lowest of equals."""
+    largest = power.amax(-2, keepdim=True)
+    return (power >= (1 - TIE) * largest).to(torch.int8).argmax(-2) + 1

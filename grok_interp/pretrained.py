@@ -6,6 +6,7 @@ hold exactly the expected tensors, and nothing but safetensors is read.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -53,19 +54,38 @@ class Pretrained(PyTorchModelHubMixin):
         directory = Path(save_directory)
         if kwargs.get("push_to_hub"):
             kwargs.setdefault("repo_id", directory.name)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{directory.name}.", dir=directory.parent
-        ) as temporary:
+        directory.mkdir(parents=True, exist_ok=True)
+        # In the folder itself, since renaming works only within one file system. Names sort so that
+        # the weights, last of the files, arrive when their config is there.
+        with tempfile.TemporaryDirectory(prefix=".saving.", dir=directory) as temporary:
             card = directory / "README.md"
             url: str | None = super().save_pretrained(
                 temporary, **(kwargs | {"config": asdict(self.cfg)})
             )
-            directory.mkdir(exist_ok=True)
             for file in sorted(Path(temporary).iterdir()):
                 if not (file.name == card.name and card.exists()):
                     os.replace(file, directory / file.name)
         return url
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """Load a model from a folder or a hub; strict about every tensor and config entry.
+
+        Args:
+            pretrained_model_name_or_path: Folder, or name on the hub.
+            **kwargs: As for ``huggingface_hub.ModelHubMixin.from_pretrained``, and ``map_location``.
+
+        Raises:
+            ValueError: Naming what is missing, unexpected, misshapen or not finite.
+        """
+        try:
+            model = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}/{CONFIG_FILE} is not whole JSON ({error}): copy or "
+                "save the model again"
+            ) from error
+        return model
 
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
@@ -97,15 +117,15 @@ class Pretrained(PyTorchModelHubMixin):
         if isinstance(config, HookedMLPConfig):
             config = asdict(config)
         # The mixin hands on every entry of config.json; what differs from it came from the caller.
+        # Versions before 1.0 add options of their own, which are None unless asked for.
         for name, value in model_kwargs.items():
-            if name not in config or config[name] != value:
+            if value != config.get(name):
                 raise ValueError(
                     f"{name}={value!r} cannot be chosen when loading: the saved config decides; "
                     "use .to() for device and dtype"
                 )
-        cfg = from_dict(
-            HookedMLPConfig, config | {"device": map_location}, f"{model_id}/{CONFIG_FILE}"
-        )
+        where = f"{model_id}/{CONFIG_FILE}"
+        cfg = from_dict(HookedMLPConfig, config | {"device": map_location}, where, complete=True)
         if os.path.isdir(model_id):
             file = Path(model_id) / WEIGHTS_FILE
         else:
@@ -120,7 +140,7 @@ class Pretrained(PyTorchModelHubMixin):
                     token=token,
                 )
             )
-        model = cls(cfg)
+        model = cls(cfg, _empty=True)
         advice = f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from one model.save_pretrained"
         model.load_state_dict(files.read_tensors(file, model.state_dict(), advice), strict=True)
         model.eval()

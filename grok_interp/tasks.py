@@ -127,7 +127,7 @@ class _Polynomial:
             ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coordinates:
     """Maps in which a task is addition: ``label = readout[(a[i] + sign * b[j]) mod modulus]``.
 
@@ -182,7 +182,20 @@ def identity_coordinates(p: int) -> Coordinates:
     return Coordinates(p, own, own, own)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Some pairs and their labels, as :mod:`grok_interp.measures` takes them.
+
+    Attributes:
+        tokens: Pairs (a, b).
+        labels: One class a pair.
+    """
+
+    tokens: Int[Tensor, "pairs 2"]
+    labels: Int[Tensor, " pairs"]
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """Train and test pairs of a task, with the labels that training sees.
 
@@ -201,6 +214,16 @@ class Split:
     test_index: Int[Tensor, " test"]
     train_labels: Int[Tensor, " train"]
     resampled: Bool[Tensor, " train"]
+
+    @property
+    def train(self) -> Pairs:
+        """Training pairs with the labels trained on."""
+        return Pairs(self.train_tokens, self.train_labels)
+
+    @property
+    def test(self) -> Pairs:
+        """Held-out pairs with the task's labels."""
+        return Pairs(self.test_tokens, self.test_labels)
 
     @property
     def train_tokens(self) -> Int[Tensor, "train 2"]:
@@ -253,6 +276,10 @@ class ModularTask:
     """
 
     def __init__(self, p: int | TaskConfig = 59, operation: str = "add") -> None:
+        if isinstance(p, TaskConfig) and operation != "add":
+            raise ValueError(
+                f"ModularTask got a config and also operation={operation!r}: give one of them"
+            )
         self.config = p if isinstance(p, TaskConfig) else TaskConfig(p, operation)
         self.p = self.config.p
         self.operation = self.config.operation
@@ -308,21 +335,28 @@ class ModularTask:
             train_fraction: Share of the pairs to train on, in (0, 1], rounded down; or a
                 :class:`SplitConfig`.
             label_noise: Share of the training labels to redraw uniformly from all p classes.
-            seed: A seed, or a generator to draw from (the split's config then records its
-                ``initial_seed``).
+            seed: A seed, or a generator to draw from (the split's config then has seed None).
             symmetric: Divide unordered pairs, so that (a, b) and (b, a) land on the same side.
 
         Raises:
             ValueError: If a share is out of range, or no pair would be left to train on.
         """
-        generator: torch.Generator | None = None
+        generator = seed if isinstance(seed, torch.Generator) else None
         if isinstance(train_fraction, SplitConfig):
             config = train_fraction
+            if label_noise != 0 or symmetric or (generator is None and seed != 0):
+                raise ValueError(
+                    "split got a config and also label_noise, seed or symmetric: give one of them, for "
+                    "example dataclasses.replace(config, seed=7)"
+                )
         else:
-            if isinstance(seed, torch.Generator):
-                generator, seed = seed, seed.initial_seed()
-            config = SplitConfig(train_fraction, label_noise, seed, symmetric)
+            kept = None if isinstance(seed, torch.Generator) else seed
+            config = SplitConfig(train_fraction, label_noise, kept, symmetric)
         if generator is None:
+            if config.seed is None:
+                raise ValueError(
+                    "the config has seed=None: pass the generator to draw from as seed"
+                )
             generator = torch.Generator().manual_seed(config.seed)
         order = self._shuffle(generator, symmetric=config.symmetric)
         n_train = int(config.train_fraction * len(order) + 1e-9)

@@ -7,6 +7,7 @@ the setting in which grokking on modular addition is usually studied (Nanda et a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,15 +74,13 @@ def train(
             if last or step % config.eval_every == 0:
                 evaluated.append(step)
                 rows.append(_evaluate(model, split, config))
+                _check_finite(rows[-1]["train_loss"], step, config)
                 bar.set_postfix(_shown(rows[-1]), refresh=False)
             if last:
                 break
             optimizer.zero_grad(set_to_none=True)
             loss = measures.pair_losses(model(tokens), labels, config.loss).mean()
-            if not loss.isfinite():
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {step}: lower lr={config.lr}, or the initial scale"
-                )
+            _check_finite(float(loss.detach()), step, config)
             loss.backward()
             optimizer.step()
             bar.update()
@@ -95,6 +94,13 @@ def train(
         metrics=pd.DataFrame(rows, index=pd.Index(evaluated, name="step")),
         act_fn=model.weights().act_fn,
     )
+
+
+def _check_finite(loss: float, step: int, config: TrainConfig) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {loss} at step {step}: lower lr={config.lr}, or the initial scale"
+        )
 
 
 def _evaluate(model: HookedMLP, split: Split, config: TrainConfig) -> dict[str, float]:
@@ -131,17 +137,23 @@ def _bar(config: TrainConfig) -> Any:
 def _trainable(
     parameters: dict[str, nn.Parameter], names: tuple[str, ...] | None
 ) -> Iterator[list[nn.Parameter]]:
-    """Freeze every parameter that is not named, and set ``requires_grad`` back afterwards."""
+    """Freeze all but the named parameters (None: but those that require gradients), for a while."""
     for name in names or ():
         if name not in parameters:
             raise ValueError(
                 f"trainable name {name!r} is unknown: this model has {', '.join(parameters)}"
             )
     before = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    chosen = [name for name in parameters if (before[name] if names is None else name in names)]
+    if not chosen:
+        raise ValueError(
+            f"nothing to train: trainable={names!r}, and this model has {', '.join(parameters)}, of which "
+            f"{sum(before.values())} require gradients"
+        )
     try:
         for name, parameter in parameters.items():
-            parameter.requires_grad_(names is None or name in names)
-        yield [parameter for parameter in parameters.values() if parameter.requires_grad]
+            parameter.requires_grad_(name in chosen)
+        yield [parameters[name] for name in chosen]
     finally:
         for name, parameter in parameters.items():
             parameter.requires_grad_(before[name])

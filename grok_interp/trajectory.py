@@ -16,7 +16,7 @@ from grok_interp.tasks import Split
 from grok_interp.weights import Activation, MLPWeights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """Checkpoints and metrics of one training run.
 
@@ -47,6 +47,10 @@ class Trajectory:
         Raises:
             IndexError: If there is no such checkpoint.
         """
+        if not isinstance(index, int):
+            raise TypeError(
+                f"index {index!r} must be an int: take traj[-1], traj.at(step), or weights() for all"
+            )
         if not -len(self) <= index < len(self):
             raise IndexError(f"checkpoint {index} of {len(self)}: positions are 0..{len(self) - 1}")
         tensors = {name: stack[index] for name, stack in self.tensors.items()}

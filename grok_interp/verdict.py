@@ -6,6 +6,7 @@ inference: :func:`pooled_excess` bootstraps over runs, each paired with its own 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from grok_interp import measures
 from grok_interp.config import Recipe, check_choice
+from grok_interp.neurons import MATRICES
 from grok_interp.tasks import ModularTask
 
 NOT_A_NULL = ("refitted_readout",)
@@ -28,7 +30,7 @@ INTERVAL = 0.95
 """Level of every interval."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Accuracies of one network, or of the draws of a control.
 
@@ -74,7 +76,24 @@ class Sample:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What extraction finds in weights; means over draws for a control.
+
+    Attributes:
+        power_share: Share of each matrix's energy at its neurons' frequencies.
+        median_abs_phase_residual: Weighted by amplitude, in radians; pi/2 without a relation. A
+            read-out fitted to random input weights lowers it too: compare with frozen_input.
+        agreement: Share of neurons whose three frequencies agree when each matrix is read by
+            itself, whatever the recipe's mode.
+    """
+
+    power_share: dict[str, float]
+    median_abs_phase_residual: float
+    agreement: float
+
+
+@dataclass(frozen=True, eq=False)
 class Verdict:
     """An effect, its controls, and what they allow one to say.
 
@@ -84,10 +103,8 @@ class Verdict:
         own: The network's own accuracies.
         effect: The idealised network's accuracies.
         controls: Accuracies of the controls by name.
-        power_share: Share of each matrix's energy at its neurons' frequencies.
-        untrained_power_share: The same for the untrained control, mean over draws.
-        median_abs_phase_residual: Weighted by amplitude, in radians; pi/2 without a relation.
-        agreement: Share of neurons whose three frequencies agree.
+        structure: What extraction finds in the network (``"own"``) and in the controls
+            ``"untrained"`` and ``"frozen_input"``.
     """
 
     task: ModularTask
@@ -95,10 +112,7 @@ class Verdict:
     own: Sample
     effect: Sample
     controls: dict[str, Sample]
-    power_share: dict[str, float]
-    untrained_power_share: dict[str, float]
-    median_abs_phase_residual: float
-    agreement: float
+    structure: dict[str, Structure]
 
     @property
     def chance(self) -> float:
@@ -116,7 +130,10 @@ class Verdict:
         return self.effect.mean - self._control(control).mean
 
     def excess_interval(self, control: str | None = None) -> tuple[float, float]:
-        """Where 95% of the differences to single draws of the control lie: not an interval over seeds."""
+        """Where 95% of the differences to single draws of the control lie.
+
+        A spread over draws, for one trained network: not a confidence interval over seeds.
+        """
         differences = self.effect.mean - self._control(control).accuracy.double().numpy()
         tail = (1 - INTERVAL) / 2
         low, high = np.quantile(differences, [tail, 1 - tail])
@@ -129,13 +146,17 @@ class Verdict:
 
     def conclusion(self) -> str:
         """What the controls allow one to say, in words."""
-        own, frozen = self.own, self.controls["frozen_input"]
-        where = "held-out pairs" if bool(own.held_out.isfinite().all()) else "all pairs"
-        accuracy = float(own.held_out.mean()) if where == "held-out pairs" else own.mean
-        standing = "below chance" if accuracy < self.chance else f"chance is {self.chance:.3f}"
+        # Both accuracies on held-out pairs where there are any.
+        held_out = bool(self.own.held_out.isfinite().all())
+        where = "held-out pairs" if held_out else "all pairs"
+        own, ideal = (
+            float((sample.held_out if held_out else sample.accuracy).mean())
+            for sample in (self.own, self.effect)
+        )
+        standing = "below chance" if own < self.chance else f"chance is {self.chance:.3f}"
         parts = [
-            f"The network itself scores {accuracy:.3f} on {where} ({standing}); idealised in "
-            f"{self.recipe.frequency} mode it scores {self.effect.mean:.3f} on all pairs."
+            f"On {where} the network itself scores {own:.3f} ({standing}), and {ideal:.3f} when idealised "
+            f"in {self.recipe.frequency} mode."
         ]
         if self.recipe.output_phase == "phase_sum":
             parts.append(
@@ -145,37 +166,49 @@ class Verdict:
             return " ".join(parts)
         excess, (low, high) = self.excess(), self.excess_interval()
         name = self.strongest
-        if excess < SMALL_EXCESS or low <= 0:
-            size = (
-                "nil" if excess <= 0 else "small" if excess < SMALL_EXCESS else "within its spread"
-            )
-            parts.append(
-                f"The excess over the strongest control, {name} ({self._control(None).mean:.3f}), is "
-                f"{size}: {excess:+.3f} [{low:+.3f}, {high:+.3f}]. This number alone does not show "
-                "that training made waves in the weights."
-            )
-            if name == "frozen_input":
-                parts.append(
-                    f"Random input weights with a fitted read-out reach {frozen.mean:.3f} without any "
-                    "learned wave."
-                )
-        else:
-            parts.append(
-                f"The excess over the strongest control, {name} ({self._control(None).mean:.3f}), is "
-                f"large: {excess:+.3f} [{low:+.3f}, {high:+.3f}]. Neither selection nor the form that "
-                "idealization injects accounts for it."
-            )
-        kept, before = self.power_share["W_a"], self.untrained_power_share["W_a"]
+        size = _size(excess, low)
         parts.append(
-            f"The ideal waves keep {kept:.0%} of W_a's power (untrained {before:.0%}); the median "
-            f"phase residual is {self.median_abs_phase_residual:.2f} rad (no relation: 1.57)."
+            f"Over all pairs the excess over the strongest control, {name} "
+            f"({self._control(None).mean:.3f}), is {size}: {excess:+.3f}, {low:+.3f} to {high:+.3f} over "
+            "its draws."
+        )
+        if size != "large" and name == "frozen_input":
+            parts.append(
+                "Random input weights with a fitted read-out reach that without any learned wave."
+            )
+        parts.append(
+            "For this one run, neither selection nor the form that idealization injects accounts for it."
+            if size == "large"
+            else "This number alone does not show that training made waves in the weights."
+        )
+        parts.append(
+            f"The ideal waves keep {self._beside('W_a')} of W_a's power; the median phase residual is "
+            f"{self._beside('residual')} rad; frequencies read from each matrix by itself agree in "
+            f"{self._beside('agreement')} of the neurons."
         )
         return " ".join(parts)
 
+    def _beside(self, what: str) -> str:
+        """A number of the network with those of the two controls in brackets."""
+
+        def number(structure: Structure) -> str:
+            if what == "residual":
+                return f"{structure.median_abs_phase_residual:.2f}"
+            if what == "agreement":
+                return f"{structure.agreement:.0%}"
+            if what == "power":
+                return " ".join(f"{share:.0%}" for share in structure.power_share.values())
+            return f"{structure.power_share[what]:.0%}"
+
+        own, frozen, untrained = (
+            number(self.structure[name]) for name in ("own", "frozen_input", "untrained")
+        )
+        return f"{own} (frozen_input {frozen}, untrained {untrained})"
+
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, for JSON."""
+        """All of it as plain values for JSON, with None for what is not a number."""
         low, high = self.excess_interval()
-        return {
+        values: dict[str, Any] = {
             "task": asdict(self.task.config),
             "recipe": asdict(self.recipe),
             "chance": self.chance,
@@ -185,12 +218,11 @@ class Verdict:
             "strongest_control": self.strongest,
             "excess": self.excess(),
             "excess_interval": [low, high],
-            "power_share": self.power_share,
-            "untrained_power_share": self.untrained_power_share,
-            "median_abs_phase_residual": self.median_abs_phase_residual,
-            "agreement": self.agreement,
+            "structure": {name: asdict(structure) for name, structure in self.structure.items()},
             "conclusion": self.conclusion(),
         }
+        plain: dict[str, Any] = without_nan(values)
+        return plain
 
     def __str__(self) -> str:
         recipe, covered = self.recipe, not torch.equal(self.own.accuracy, self.own.covered)
@@ -213,19 +245,37 @@ class Verdict:
                 + f" {sample.draws:6d}"
             )
         low, high = self.excess_interval()
-        kept = ", ".join(
-            f"{name} {share:.2f} ({self.untrained_power_share[name]:.2f})"
-            for name, share in self.power_share.items()
+        lines.append(
+            f"excess over {self.strongest} {self.excess():+.3f}, {low:+.3f} to {high:+.3f} over its draws"
         )
-        lines += [
-            f"excess over {self.strongest} {self.excess():+.3f} [{low:+.3f}, {high:+.3f}]; "
-            f"frequencies agree in {self.agreement:.0%}",
-            f"power kept (untrained): {kept}; "
-            f"median |phase residual| {self.median_abs_phase_residual:.3f} rad",
-        ]
+        lines.append(f"power kept in {', '.join(MATRICES)}: {self._beside('power')}")
+        lines.append(f"median |phase residual| {self._beside('residual')} rad; no relation: 1.57")
+        lines.append(
+            f"each matrix by itself has the neuron's frequency: {self._beside('agreement')}"
+        )
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _size(excess: float, low: float) -> str:
+    """What to call an excess whose draws begin at ``low``."""
+    if excess <= -SMALL_EXCESS:
+        return "negative"
+    if excess <= 0:
+        return "nil"
+    if excess < SMALL_EXCESS:
+        return "small"
+    return "large" if low > 0 else "within the spread of the control"
+
+
+def without_nan(value: Any) -> Any:
+    """The same nested values with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def pooled_excess(

@@ -189,7 +189,7 @@ def plateau_share(
     return torch.where(amplitude > 0, share, math.nan)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IntermediateValues:
     """Weights well inside a neuron's two levels, and how far they lie from a sign change.
 
@@ -208,23 +208,31 @@ class IntermediateValues:
 
 
 def intermediate_values(
-    column: Float[Tensor, "*batch m d"],
+    column: Float[Tensor, "*batch n d"],
+    m: int,
     frequency: Int[Tensor, "*batch d"],
     amplitude: Float[Tensor, "*batch d"],
     phase: Float[Tensor, "*batch d"],
+    *,
+    incidence: Float[Tensor, "*points n m"] | None = None,
+    covered: Bool[Tensor, "*points n 1"] | None = None,
 ) -> IntermediateValues:
     """Where a column's intermediate values sit, beside its fitted cosine's.
 
     Values scattered at random over the period would lie 1/8 of a turn from a sign change on
-    average. A distance is NaN where a neuron has no intermediate value.
+    average. A distance is NaN where a neuron has no intermediate value. Arguments as for
+    :func:`sample` and :func:`r_squared`.
     """
-    t = turns(column.shape[-2], frequency, torch.where(frequency > 0, phase, 0))
+    t = turns(m, frequency, torch.where(frequency > 0, phase, 0))
     to_edge = (t.abs() - 0.25).abs().to(column.dtype)
+    to_edge = to_edge if incidence is None else incidence.to(to_edge) @ to_edge
     level = SQUARE_LEVEL * amplitude.unsqueeze(-2)
+    counted = torch.ones_like(to_edge) if covered is None else covered.to(to_edge)
 
     def where_they_sit(values: Tensor) -> tuple[Tensor, Tensor]:
-        inside = (values.abs() < (1 - PLATEAU_TOLERANCE) * level).to(column.dtype)
-        return inside.mean(-2), (inside * to_edge).sum(-2) / inside.sum(-2)
+        inside = (values.abs() < (1 - PLATEAU_TOLERANCE) * level).to(column.dtype) * counted
+        share = inside.sum(-2) / counted.expand_as(inside).sum(-2)
+        return share, (inside * to_edge).sum(-2) / inside.sum(-2)
 
-    cosine = sample("cosine", column.shape[-2], frequency, amplitude, phase)
-    return IntermediateValues(*where_they_sit(_centred(column)), *where_they_sit(cosine))
+    cosine = sample("cosine", m, frequency, amplitude, phase, incidence=incidence)
+    return IntermediateValues(*where_they_sit(_centred(column, covered)), *where_they_sit(cosine))

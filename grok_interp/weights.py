@@ -86,11 +86,30 @@ def check_tokens(tokens: object, p: int) -> Tensor:
     return tokens
 
 
+def check_labels(labels: object, n: int, p: int) -> Tensor:
+    """Return ``labels`` if they are int64 ``[n]`` with values in 0..p-1.
+
+    Raises:
+        TypeError: If they are not an int64 tensor.
+        ValueError: If there is not one a pair, or a value is out of range.
+    """
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"labels are {kind}, expected an int64 tensor: use labels.long()")
+    if labels.shape != (n,):
+        raise ValueError(f"labels have shape {_describe(labels.shape)}, expected [{n}], one a pair")
+    if n and not 0 <= int(labels.min()) <= int(labels.max()) < p:
+        raise ValueError(
+            f"labels lie in {int(labels.min())}..{int(labels.max())}, expected 0..{p - 1} for p={p}"
+        )
+    return labels
+
+
 def _describe(shape: Sequence[int]) -> str:
     return "[" + ", ".join(map(str, shape)) + "]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MLPWeights:
     """Weights of one network or of a batch of networks of one shape.
 
@@ -154,7 +173,8 @@ class MLPWeights:
         return torch.cat([self.W_in, self.W_out.mT.unsqueeze(-3)], -3)
 
     def pre(self, tokens: Tensor) -> Float[Tensor, "*batch pairs d_mlp"]:
-        """Pre-activations on int64 tokens ``[pairs, 2]``."""
+        """Pre-activations on int64 tokens ``[pairs, 2]``, which are checked."""
+        tokens = check_tokens(tokens, self.p)
         pre = self.W_in[..., 0, :, :].index_select(-2, tokens[:, 0])
         pre = pre + self.W_in[..., 1, :, :].index_select(-2, tokens[:, 1])
         return pre if self.b_in is None else pre + self.b_in.unsqueeze(-2)
@@ -189,16 +209,24 @@ def draw_uniform(
     torch's default generator.
     """
     bound = 1 / math.sqrt(fan_in)
-    return torch.empty(tuple(shape)).uniform_(-bound, bound, generator=generator)
+    drawn = torch.empty(tuple(shape), dtype=torch.float32, device="cpu")
+    return drawn.uniform_(-bound, bound, generator=generator)
 
 
 def check_weights(weights: MLPWeights) -> MLPWeights:
     """Return ``weights`` if their shapes and types fit together and every entry is finite.
 
     Raises:
+        TypeError: If one of them is not a tensor.
         ValueError: Naming the tensor that does not fit, its shape and the expected one, or the
             tensor that holds NaN or infinity.
     """
+    for name in ("W_in", "W_out", "b_in", "b_out"):
+        tensor = getattr(weights, name)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{name} is a {type(tensor).__name__}, expected a torch tensor: torch.as_tensor makes one"
+            )
     W_in = weights.W_in
     if W_in.ndim < 3 or W_in.shape[-3] != 2:
         raise ValueError(

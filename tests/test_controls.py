@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grok_interp import controls, idealize, measures, neurons, training
 from grok_interp.config import Recipe, TrainConfig
-from grok_interp.controls import Sample, Verdict, evaluate, pooled_excess, ridge_readout
+from grok_interp.controls import Sample, Structure, Verdict, evaluate, pooled_excess, ridge_readout
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.neurons import NeuronTable
 from grok_interp.tasks import ModularTask, Split
@@ -110,11 +110,12 @@ def test_own_and_effect_on_all_and_on_held_out_pairs(trained, verdict: Verdict) 
     assert float(verdict.effect.held_out) == pytest.approx(share_right(ideal, *test), abs=5e-3)
     assert verdict.chance == 1 / P
     table = neurons.extract(model, split.task)
-    assert list(verdict.power_share.values()) == pytest.approx(table.kept_power.tolist())
-    assert verdict.agreement == 1.0
-    assert verdict.median_abs_phase_residual == pytest.approx(
-        float(table.median_abs_phase_residual)
-    )
+    found = verdict.structure["own"]
+    assert list(found.power_share.values()) == pytest.approx(table.kept_power.tolist())
+    assert found.median_abs_phase_residual == pytest.approx(float(table.median_abs_phase_residual))
+    by_itself = neurons.extract(model, split.task, "per_matrix")
+    assert 0 < float(by_itself.agreement) < 1
+    assert found.agreement == pytest.approx(float(by_itself.agreement))
 
 
 def test_what_the_controls_are_made_of(trained, verdict: Verdict, scored) -> None:
@@ -226,8 +227,10 @@ def test_a_perfect_network_and_every_null(operation: str) -> None:
     # a - b = a + b mod p only for b = 0, so a network that adds gets 1/p of these right.
     assert verdict.controls["wrong_task"].mean < 2.5 / P
     assert verdict.controls["wrong_coordinates"].max < 0.2
-    assert verdict.median_abs_phase_residual < 1e-3
-    assert all(share == pytest.approx(1) for share in verdict.power_share.values())
+    found = verdict.structure["own"]
+    assert found.median_abs_phase_residual < 1e-3
+    assert found.agreement == 1
+    assert all(share == pytest.approx(1) for share in found.power_share.values())
 
 
 def test_the_recipe_is_used_throughout(trained) -> None:
@@ -376,10 +379,13 @@ def verdict_of(
 ) -> Verdict:
     low = {name: sample(0.03, 0.05) for name in NAMES}
     kept = dict.fromkeys(neurons.MATRICES, 0.2)
+    found = {
+        name: Structure(kept, residual, 0.5)
+        for name, residual in (("own", 0.4), ("frozen_input", 0.6), ("untrained", 1.6))
+    }
     return Verdict(
-        ModularTask(P), recipe or Recipe(), sample(own), sample(effect), low | nulls, kept, kept,
-        0.4, 1.0,
-    )  # fmt: skip
+        ModularTask(P), recipe or Recipe(), sample(own), sample(effect), low | nulls, found
+    )
 
 
 def test_excess_interval_and_strongest_by_hand(verdict: Verdict) -> None:
@@ -419,13 +425,28 @@ def test_the_refitted_readout_is_never_the_null() -> None:
     [
         (
             verdict_of(0.99, own=0.003, frozen_input=sample(0.95, 0.97)),
-            ["below chance", "frozen_input (0.960), is small: +0.030", "without any learned wave"],
+            [
+                "below chance",
+                "frozen_input (0.960), is small: +0.030, +0.02",
+                "without any learned wave",
+                "residual is 0.40 (frozen_input 0.60, untrained 1.60) rad",
+            ],
             ["large"],
         ),
         (
-            verdict_of(0.8, frozen_input=sample(0.9)),
-            ["chance is 0.043", "is nil: -0.100", "does not show"],
+            verdict_of(0.8, frozen_input=sample(0.85)),
+            ["chance is 0.043", "is nil: -0.050", "does not show"],
             ["large", "small", "below chance"],
+        ),
+        (
+            verdict_of(0.6, frozen_input=sample(0.9)),
+            ["is negative: -0.300", "does not show"],
+            ["large", "small", "nil"],
+        ),
+        (
+            verdict_of(0.6, frozen_input=sample(0.1, 0.2, 0.9)),
+            ["is within the spread of the control: +0.200", "does not show"],
+            ["large", "small", "nil"],
         ),
         (
             verdict_of(0.99, frozen_input=sample(0.2, 0.3)),
@@ -443,7 +464,7 @@ def test_the_refitted_readout_is_never_the_null() -> None:
             ["large", "small", "excess"],
         ),
     ],
-    ids=["small", "nil", "large", "other-null", "phase-sum"],
+    ids=["small", "nil", "negative", "spread", "large", "other-null", "phase-sum"],
 )
 def test_conclusions(built: Verdict, said: list[str], unsaid: list[str]) -> None:
     text = built.conclusion()
@@ -456,9 +477,13 @@ def test_conclusions(built: Verdict, said: list[str], unsaid: list[str]) -> None
 def test_below_chance_is_judged_on_held_out_pairs_or_on_all_if_there_are_none() -> None:
     built = verdict_of(0.99)
     own = Sample(torch.tensor([0.7]), torch.tensor([0.001]), torch.tensor([0.7]))
-    assert "scores 0.001 on held-out pairs (below chance)" in replace(built, own=own).conclusion()
+    effect = Sample(torch.tensor([0.9]), torch.tensor([0.8]), torch.tensor([0.9]))
+    text = replace(built, own=own, effect=effect).conclusion()
+    assert "On held-out pairs the network itself scores 0.001 (below chance), and 0.800" in text
     own = replace(own, held_out=torch.tensor([math.nan]))
-    assert "scores 0.700 on all pairs (chance is 0.043)" in replace(built, own=own).conclusion()
+    text = replace(built, own=own, effect=effect).conclusion()
+    assert "On all pairs the network itself scores 0.700 (chance is 0.043), and 0.900" in text
+    assert replace(built, own=own).to_dict()["own"]["held_out_mean"] is None
 
 
 def test_to_dict_is_json_and_the_same_numbers(verdict: Verdict) -> None:
@@ -482,7 +507,7 @@ def test_to_dict_is_json_and_the_same_numbers(verdict: Verdict) -> None:
 
 def test_the_table_shows_every_row(verdict: Verdict) -> None:
     lines = str(verdict).splitlines()
-    assert len(lines) <= 15
+    assert len(lines) <= 16
     for name, control in {
         "own": verdict.own,
         "idealised": verdict.effect,
@@ -582,3 +607,34 @@ def test_readouts_are_fitted_whatever_the_thread_count():
         "assert bool(fitted.W_out.isfinite().all())\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_readouts_are_fitted_to_the_noisy_labels(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, split, _ = trained
+    noisy = replace(split, train_labels=(split.train_labels + 1) % P)
+    seen = []
+
+    def spy(weights: MLPWeights, tokens: Tensor, labels: Tensor, ridge: float = 1e-3) -> MLPWeights:
+        seen.append((tokens, labels))
+        return ridge_readout(weights, tokens, labels, ridge)
+
+    monkeypatch.setattr(controls, "ridge_readout", spy)
+    evaluate(model, noisy, draws=1)
+    assert len(seen) == 2
+    for tokens, labels in seen:
+        assert torch.equal(tokens, split.train_tokens)
+        assert torch.equal(labels, noisy.train_labels)
+    with pytest.raises(ValueError, match=r"ridge=0\.0 must be positive"):
+        ridge_readout(model.weights(), split.train_tokens, split.train_labels, 0.0)
+
+
+def test_structure_stands_beside_its_controls(trained, verdict: Verdict) -> None:
+    model, split, _ = trained
+    frozen = ridge_readout(HookedMLP(model.cfg).weights(), split.train_tokens, split.train_labels)
+    own, fitted = verdict.structure["own"], verdict.structure["frozen_input"]
+    start = neurons.extract(frozen, split.task).median_abs_phase_residual
+    assert fitted.median_abs_phase_residual == pytest.approx(float(start), abs=0.25)
+    assert own.median_abs_phase_residual < fitted.median_abs_phase_residual
+    assert (
+        fitted.median_abs_phase_residual < verdict.structure["untrained"].median_abs_phase_residual
+    )

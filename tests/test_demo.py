@@ -1,4 +1,8 @@
-"""The main job: every number of summary.json again from the saved weights, by other routes."""
+"""The main job: every number of summary.json again from the saved weights.
+
+By numpy where that says more than running the library again; the random draws of the controls come
+back from their seed, and one of them by hand.
+"""
 
 import json
 import math
@@ -6,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from grok_interp import controls, demo, hooked_mlp, idealize, measures, neurons, tasks
 from grok_interp.config import DemoConfig, Recipe
+from grok_interp.verdict import Sample, Verdict
 
 SMALL = {"p": 11, "d_mlp": 48, "clean_steps": 150, "noisy_steps": 60, "draws": 3}
 CONTROLS = {
@@ -40,6 +46,26 @@ def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
+
+
+def frozen_input_by_hand(initial, split, task) -> float:
+    """Joint-mode idealised accuracy of the run's own initial W_in with a ridge read-out, in numpy."""
+    p, W_in = task.p, initial.W_in.detach().double().numpy()
+    tokens, labels = split.train_tokens.numpy(), split.train_labels.numpy()
+    H = np.maximum(W_in[0][tokens[:, 0]] + W_in[1][tokens[:, 1]], 0)
+    gram = H.T @ H
+    gram += 1e-3 * np.mean(np.diag(gram)) * np.eye(len(gram))
+    W_out = np.linalg.solve(gram, H.T @ (np.eye(p)[labels] - 1 / p))
+    columns = np.stack([W_in[0], W_in[1], W_out.T])
+    power, transform, _ = dominant(columns)
+    k = (power / power.sum(1, keepdims=True)).prod(0).argmax(0)
+    at_k = transform[:, k, np.arange(len(k))]
+    t = (k + 1) * np.arange(p)[:, None] / p + np.angle(at_k)[:, None] / (2 * np.pi)
+    wave = np.cos(2 * np.pi * t) * (2 * np.abs(at_k) / p)[:, None]
+    square = np.pi / 4 * np.sign(np.cos(2 * np.pi * t)) * (2 * np.abs(at_k) / p)[:, None]
+    pairs = task.tokens.numpy()
+    post = np.maximum(square[0][pairs[:, 0]] + square[1][pairs[:, 1]], 0)
+    return float(np.mean((post @ wave[2].T).argmax(1) == task.labels.numpy()))
 
 
 def recompute_and_compare(out: Path) -> dict:
@@ -97,7 +123,16 @@ def recompute_and_compare(out: Path) -> dict:
         first = dominant(initial.columns().detach().double().numpy())[0]
         # One of the draws behind the mean is the run's own start; all are alike.
         own_share = (first.max(1).sum(-1) / first.sum((1, 2)))[:2].mean()
-        assert found["untrained_power_share"] == pytest.approx(own_share, abs=0.05)
+        untrained = found["structure_of_controls"]["untrained"]
+        assert untrained["power_share"] == pytest.approx(own_share, abs=0.05)
+        by_itself = power.argmax(1)
+        agree = np.mean((by_itself[0] == by_itself[1]) & (by_itself[1] == by_itself[2]))
+        assert found["agreement"] == pytest.approx(agree, abs=1e-6)
+
+        # One draw of the frozen-input control by normal equations and numpy's FFT.
+        accuracy = frozen_input_by_hand(initial, split, task)
+        drawn = found["controls"]["frozen_input"]["joint"]
+        assert drawn["min"] - 0.02 <= accuracy <= drawn["max"] + 0.02
 
         k = (power / power.sum(1, keepdims=True)).prod(0).argmax(0)
         at_k = transform[:, k, np.arange(len(k))]
@@ -132,6 +167,50 @@ def test_report_is_one_file_that_loads_nothing(small: Path) -> None:
         assert json.loads((small / "summary.json").read_text())[name]["conclusion"] in page
 
 
+def sample(*values: float) -> Sample:
+    accuracy = torch.tensor(values, dtype=torch.float64)
+    return Sample(accuracy, accuracy, accuracy)
+
+
+def verdicts(effect: dict[str, float], frozen: float, shuffled: float) -> dict[str, Verdict]:
+    low = dict.fromkeys(CONTROLS, sample(0.02)) | {"frozen_input": sample(frozen)}
+    low["random_phase"] = sample(0.01, shuffled)
+    return {
+        mode: Verdict(
+            tasks.ModularTask(59), Recipe(frequency=mode), sample(0.5), sample(score), low, {}
+        )
+        for mode, score in effect.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("test_accuracy", "effect", "frozen", "shuffled", "said", "unsaid"),
+    [
+        (0.001, {"joint": 0.99, "per_matrix": 0.6}, 0.96, 0.03,
+         ["below chance", "excess of +0.030 is too small", "no draw exceeds 0.030"], ["has generalised"]),
+        (1.0, {"joint": 1.0, "per_matrix": 1.0}, 0.2, 0.03,
+         ["has generalised", "excess of +0.800 is large"], ["below chance", "too small"]),
+        (0.1, {"joint": 0.055, "per_matrix": 0.05}, 0.35, 0.08,
+         ["has not generalised", "negative", "no accuracy to attribute"], ["large", "no draw exceeds"]),
+        (0.1, {"joint": 0.9, "per_matrix": 0.9}, 0.85, 0.85,
+         ["too small", "no accuracy to attribute"], ["large", "no draw exceeds"]),
+    ],
+)  # fmt: skip
+def test_words_follow_the_numbers(test_accuracy, effect, frozen, shuffled, said, unsaid) -> None:
+    text = demo.in_words(test_accuracy, verdicts(effect, frozen, shuffled))
+    for words in said:
+        assert words in text
+    for words in unsaid:
+        assert words not in text
+
+
+def test_an_unusable_place_is_refused_before_training(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(demo, "_run", None)
+    with pytest.raises(FileExistsError):
+        demo.run(DemoConfig(out=tmp_path / "file", **SMALL))
+
+
 def test_nothing_but_the_results_is_left(small: Path) -> None:
     assert {path.name for path in small.iterdir()} == {
         "summary.json",
@@ -164,7 +243,12 @@ def test_three_seeds_stay_within_the_bounds(tmp_path: Path) -> None:
         assert abs(noisy["excess_over_frozen_input"]["joint"]) < 0.1
         assert "too small to be evidence" in noisy["conclusion"].split("per_matrix")[0]
         assert "large" in noisy["conclusion"].split("per_matrix")[1]
-        assert noisy["power_share"] > noisy["untrained_power_share"] + 0.02
+        others = noisy["structure_of_controls"]
+        assert noisy["power_share"] > others["untrained"]["power_share"] + 0.02
         assert noisy["median_abs_phase_residual"] < math.pi / 8
+        residuals = [
+            others[name]["median_abs_phase_residual"] for name in ("frozen_input", "untrained")
+        ]
+        assert noisy["median_abs_phase_residual"] < residuals[0] < residuals[1]
         noisy_ideal.add(noisy["ideal_accuracy"]["per_matrix"])
     assert len(noisy_ideal) == 3

@@ -31,12 +31,15 @@ def test_learning_curves_draw_the_metrics() -> None:
         {"train_accuracy": [0.1, 0.9], "test_accuracy": [0.0, 0.2]}, index=[0, 50]
     )
     ideal = {"joint": pd.Series([0.01, 0.8], index=[0, 50])}
-    figure = figures.learning_curves(metrics, ideal, 1 / P, "t")
+    band = torch.tensor([0.4, 0.5, 0.9])
+    frozen = {"joint": Sample(band, band, band)}
+    figure = figures.learning_curves(metrics, ideal, frozen, 1 / P, "t")
     assert list(traces(figure, "train")[0].y) == [0.1, 0.9]
     assert list(traces(figure, "test")[0].y) == [0.0, 0.2]
     assert list(traces(figure, "idealised, joint")[0].y) == [0.01, 0.8]
     assert list(traces(figure, "idealised, joint")[0].x) == [0, 50]
-    assert figure.layout.shapes[0].y0 == 1 / P
+    assert [figure.layout.shapes[0].y0, figure.layout.shapes[0].y1] == pytest.approx([0.4, 0.9])
+    assert figure.layout.shapes[1].y0 == 1 / P
 
 
 def test_weights_stand_at_their_place_in_the_period(table: neurons.NeuronTable) -> None:
@@ -86,10 +89,7 @@ def test_controls_are_drawn_with_their_range() -> None:
         own=sample(0.2),
         effect=sample(0.9),
         controls={"untrained": sample(0.1, 0.2), "frozen_input": sample(0.5, 0.7, 0.9)},
-        power_share={"W_a": 0.2},
-        untrained_power_share={"W_a": 0.1},
-        median_abs_phase_residual=0.1,
-        agreement=1.0,
+        structure={},
     )
     figure = figures.effect_beside_controls({"joint": verdict, "per_matrix": verdict}, "t")
     drawn = {trace.y[0]: trace for trace in figure.data[:4]}

@@ -414,3 +414,12 @@ def test_points_without_a_coordinate_do_not_matter():
     for name in ("constant", "cos", "sin", "power", "total"):
         assert torch.equal(getattr(first, name), getattr(second, name))
     assert_allclose(first.power_shares.sum(0), 1, atol=1e-9)
+
+
+def test_bases_cached_in_inference_mode_serve_autograd():
+    with torch.inference_mode():
+        fourier.coefficients(torch.ones(31))
+        fourier.spectrum(torch.ones(31))
+    x = torch.ones(31, requires_grad=True)
+    (fourier.coefficients(x).square().sum() + fourier.spectrum(x).cos.sum()).backward()
+    assert x.grad is not None

@@ -445,7 +445,9 @@ def test_reset_parameters_follows_a_generator_or_manual_seed() -> None:
     model.mlp.reset_parameters()
     assert torch.equal(model.W_in, drawn[0])
     assert torch.equal(model.W_out, drawn[1])
-    assert torch.equal(HookedMLP(p=P, d_mlp=D, seed=None).W_in, torch.zeros(2, P, D))
+    assert model.cfg.seed is None
+    with pytest.raises(ValueError, match="seed=None: a new model needs a seed"):
+        HookedMLP(p=P, d_mlp=D, seed=None)
 
 
 def test_config_follows_to(model: HookedMLP) -> None:
@@ -537,8 +539,8 @@ def test_from_module_has_the_modules_logits(act, name: str, bias, flatten: bool)
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (nn.Sequential(nn.Linear(14, 5), nn.Linear(5, 7)), "holds Linear, Linear, expected"),
-        (nn.Linear(14, 7), "holds Linear, expected"),
+        (nn.Sequential(nn.Linear(14, 5), nn.Linear(5, 7)), "got Linear, Linear, expected"),
+        (nn.Linear(14, 7), "got Linear, expected"),
         (
             nn.Sequential(nn.Linear(14, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 7)),
             "from_weights",

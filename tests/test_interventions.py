@@ -118,6 +118,29 @@ def test_a_subset_of_neurons_changes_only_those(
     torch.testing.assert_close(logits, logits_of(effective))
 
 
+def test_w_in_is_both_operands_and_one_name_needs_no_tuple(model: HookedMLP, ideal: IdealWeights):
+    assert ideal.select(matrices="W_in").matrices == ("W_a", "W_b")
+    assert ideal.select(matrices=["W_in", "W_out"]).matrices == ("W_a", "W_b", "W_out")
+    assert ideal.select(matrices="W_out").matrices == ("W_out",)
+
+
+def test_functions_that_write_in_place_do_not_train_the_model(model: HookedMLP) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def write(weight, hook):
+        weight.zero_()
+        return weight
+
+    with torch.no_grad():
+        hooks = [(W_IN, write), (W_OUT, write)]
+        zeroed = model.run_with_hooks(model.to_tokens((0, 1)), fwd_hooks=hooks)
+        with model.hooks(fwd_hooks=hooks):
+            assert not model.effective_weights().W_in.any()
+    assert torch.equal(zeroed[0], torch.zeros(P) if model.b_out is None else model.b_out)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
 @pytest.mark.parametrize("matrices", [("W_a",), ("W_b",), ("W_out",), ("W_a", "W_out")], ids=str)
 def test_matrices(model: HookedMLP, ideal: IdealWeights, matrices: tuple[str, ...]) -> None:
     with model.idealized(ideal, matrices=matrices):
@@ -414,7 +437,7 @@ def test_ideal_weights_of_another_shape(ideal: IdealWeights) -> None:
             {"neurons": torch.ones(D + 1, dtype=torch.bool)},
             r"mask of shape \[11\], expected \[10\]",
         ),
-        ({"matrices": ("W_in",)}, "matrices='W_in' is unknown"),
+        ({"matrices": ("W_c",)}, "matrices='W_c' is unknown"),
         ({"strength": float("nan")}, "strength=nan"),
         ({"strength": float("inf")}, "strength=inf"),
     ],

@@ -191,9 +191,9 @@ def test_pairs_must_be_said(number):
         {"labels": task.labels},
         {"task": task, "tokens": task.tokens, "labels": task.labels},
     ):
-        with pytest.raises(ValueError, match="pass a task, or tokens= and labels="):
+        with pytest.raises(ValueError, match=r"pass a task, split\.test, split\.train, or tokens="):
             number(network(), **arguments)
-    with pytest.raises(ValueError, match="25 tokens and 3 labels"):
+    with pytest.raises(ValueError, match=r"labels have shape \[3\], expected \[25\]"):
         number(network(), tokens=task.tokens, labels=task.labels[:3])
 
 
@@ -241,3 +241,45 @@ def test_a_shared_embedding_counts_once():
 @pytest.mark.parametrize("p", [3, 12, 113])
 def test_chance_is_one_class_of_p(p):
     assert measures.chance(ModularTask(p)) == pytest.approx(1 / p)
+
+
+def test_the_sides_of_a_split():
+    task = ModularTask(P)
+    split = task.split(0.5, label_noise=0.5, seed=1)
+    for side, tokens, labels in (
+        (split.train, split.train_tokens, split.train_labels),
+        (split.test, split.test_tokens, split.test_labels),
+    ):
+        expected = measures.accuracy(network(), tokens=tokens, labels=labels)
+        assert measures.accuracy(network(), side) == expected
+    assert len(split.train.labels) + len(split.test.labels) == P * P
+
+
+@pytest.mark.parametrize(
+    ("tokens", "labels", "error", "words"),
+    [
+        (
+            torch.zeros(1, 3, dtype=torch.int64),
+            torch.zeros(1, dtype=torch.int64),
+            ValueError,
+            "shape",
+        ),
+        (torch.full((1, 2), P), torch.zeros(1, dtype=torch.int64), ValueError, "expected 0..4"),
+        (torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), TypeError, "expected torch.int64"),
+        (
+            torch.zeros(1, 2, dtype=torch.int64),
+            torch.full((1,), P),
+            ValueError,
+            "labels lie in 5..5",
+        ),
+        (
+            torch.zeros(1, 2, dtype=torch.int64),
+            torch.zeros(1),
+            TypeError,
+            "labels are torch.float32",
+        ),
+    ],
+)
+def test_bad_pairs_are_named(tokens, labels, error, words):
+    with pytest.raises(error, match=words):
+        measures.accuracy(network(), tokens=tokens, labels=labels)

@@ -475,7 +475,7 @@ def test_repr_is_one_screen() -> None:
 def test_repr_of_a_silent_network() -> None:
     weights = MLPWeights(torch.zeros(2, 5, 3), torch.zeros(3, 5))
     text = repr(neurons.extract(weights))
-    assert "frequencies agree in 0% of neurons; 3 have none, 3 are dead" in text
+    assert "3 have none, 3 are dead" in text
 
 
 def test_errors() -> None:
@@ -490,3 +490,81 @@ def test_errors() -> None:
         model.W_out[2, 3] = math.nan
     with pytest.raises(ValueError, match="W_out holds 1 values"):
         neurons.extract(model)
+
+
+def test_a_table_is_not_changed_by_later_training() -> None:
+    model = HookedMLP(p=11, d_mlp=6, seed=0)
+    table, untouched = neurons.extract(model), neurons.extract(model)
+    before = untouched.r2_square.clone()
+    with torch.no_grad():
+        model.W_in.mul_(-3).add_(torch.randn(2, 11, 6, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(table.r2_square, before)
+
+
+def test_waves_that_are_one_function_at_the_points_take_the_lowest_frequency() -> None:
+    """2 a + 2 b mod 12 sees even coordinates only, where k and 6 - k are one function."""
+    task = ModularTask(12, "2*a + 2*b")
+    generator = torch.Generator().manual_seed(1)
+    n, k = torch.arange(12), torch.randint(1, 3, (40,), generator=generator)
+    phase = torch.rand(2, 40, generator=generator) * 2 - 1
+    columns = [torch.cos(torch.pi * k * (2 * n[:, None]) / 6 + phi) for phi in phase]
+    out = torch.cos(torch.pi * k * n[:, None] / 6 + phase.sum(0))
+    table = neurons.extract(
+        MLPWeights(torch.stack(columns), out.T.contiguous()), task, "per_matrix"
+    )
+    assert torch.equal(table.frequency, k.expand(3, -1))
+
+
+def test_no_phase_residual_where_classes_cannot_tell_the_phase() -> None:
+    task = ModularTask(23, "(a + b)**2")
+    weights = HookedMLP(p=23, d_mlp=8, seed=0)
+    table = neurons.extract(weights, task)
+    assert table.phase_residual.isnan().all()
+    assert not neurons.extract(weights).phase_residual.isnan().any()
+
+
+def test_input_mode_with_silent_inputs_reads_the_output() -> None:
+    n = torch.arange(11)[:, None]
+    out = torch.cos(2 * torch.pi * 5 * n / 11).expand(11, 2)
+    weights = MLPWeights(torch.ones(2, 11, 2), out.T.contiguous())
+    assert neurons.extract(weights, frequency="input").frequency.tolist() == [
+        [0, 0],
+        [0, 0],
+        [5, 5],
+    ]
+
+
+def test_constant_columns_have_no_fits() -> None:
+    weights = MLPWeights(torch.full((2, 11, 3), 0.1), torch.full((3, 11), 0.1))
+    table = neurons.extract(weights)
+    for name in ("r2_square", "r2_cosine", "r2_trapezoid", "plateau_share"):
+        assert getattr(table, name).isnan().all(), name
+
+
+def test_half_precision_is_read_in_float32() -> None:
+    model = HookedMLP(p=11, d_mlp=4, seed=0).to(torch.bfloat16)
+    table = neurons.extract(model)
+    assert table.amplitude.dtype == torch.float32
+    assert "bfloat16" in model.cfg.dtype
+    assert "power share" in repr(table)
+
+
+def test_intermediate_values_in_coordinates() -> None:
+    """Relabelled by the discrete logarithm, the same columns sit at the same places."""
+    task = ModularTask(23, "multiply")
+    weights = HookedMLP(p=22, d_mlp=5, seed=3).weights().detach()
+    plain = neurons.extract(weights)
+    tokens, classes = task.coordinates.a, task.coordinates.readout
+    W_in = torch.zeros(2, 23, 5)
+    W_in[:, 1:] = weights.W_in[:, tokens[1:]]
+    W_out = torch.zeros(5, 23)
+    W_out[:, classes] = weights.W_out
+    found = neurons.extract(MLPWeights(W_in, W_out), task)
+    assert torch.equal(found.frequency, plain.frequency)
+    for name in ("share", "distance", "cosine_share", "cosine_distance"):
+        torch.testing.assert_close(
+            getattr(found.intermediate_values, name),
+            getattr(plain.intermediate_values, name),
+            equal_nan=True,
+        )
+    torch.testing.assert_close(found.plateau_share, plain.plateau_share)

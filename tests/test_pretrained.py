@@ -244,3 +244,15 @@ def test_loading_from_the_hub_asks_for_safetensors_only(
     loaded = HookedMLP.from_pretrained("someone/modular")
     assert torch.equal(loaded.W_in, model.W_in)
     assert set(asked) == {"config.json", "model.safetensors"}
+
+
+def test_a_config_with_a_key_missing_or_damaged_is_refused(tmp_path) -> None:
+    HookedMLP(p=7, d_mlp=5, act_fn="quadratic", output_scale=0.5).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    whole = file.read_text()
+    file.write_text(json.dumps({k: v for k, v in json.loads(whole).items() if k != "act_fn"}))
+    with pytest.raises(ValueError, match="keys 'act_fn' of HookedMLPConfig are missing"):
+        HookedMLP.from_pretrained(tmp_path)
+    file.write_text(whole[:20])
+    with pytest.raises(ValueError, match=r"config\.json is not whole JSON"):
+        HookedMLP.from_pretrained(tmp_path)

@@ -301,11 +301,11 @@ def test_noise_does_not_change_which_pairs_are_trained_on():
     )
 
 
-def test_a_generator_is_drawn_from_and_its_seed_recorded():
+def test_a_generator_is_drawn_from_and_no_seed_recorded():
     task, generator = ModularTask(17), torch.Generator().manual_seed(5)
     first = task.split(0.5, label_noise=0.3, seed=generator)
     assert same(first, task.split(0.5, label_noise=0.3, seed=5))
-    assert first.config == SplitConfig(0.5, 0.3, 5)
+    assert first.config == SplitConfig(0.5, 0.3, None)
     assert not same(first, task.split(0.5, label_noise=0.3, seed=generator))
 
 
@@ -372,3 +372,12 @@ def test_a_share_that_leaves_no_pair_is_refused_with_the_least_that_does():
 def test_noise_out_of_range_is_refused(noise):
     with pytest.raises(ValueError, match=rf"label_noise={noise} .*\[0, 1\]"):
         ModularTask(5).split(0.5, label_noise=noise)
+
+
+def test_a_config_and_its_fields_together_are_refused():
+    with pytest.raises(ValueError, match="got a config and also operation='subtract'"):
+        ModularTask(TaskConfig(7), "subtract")
+    with pytest.raises(ValueError, match="got a config and also"):
+        ModularTask(7).split(SplitConfig(0.5), label_noise=0.3)
+    with pytest.raises(ValueError, match="got a config and also"):
+        ModularTask(7).split(SplitConfig(0.5), seed=7)

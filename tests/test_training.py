@@ -314,3 +314,28 @@ def test_errors(split: Split) -> None:
         train(model, split, epochs=3)
     with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step \d+: lower lr"):
         train(model, split, steps=50, lr=1e30, optimizer="sgd", loss="mse", progress=False)
+
+
+def test_none_trains_what_requires_gradients_and_nothing_is_refused() -> None:
+    task = ModularTask(7)
+    model = HookedMLP(p=7, d_mlp=5, seed=0)
+    model.W_in.requires_grad_(False)
+    before = model.W_in.clone(), model.W_out.detach().clone()
+    train(model, task.split(0.5), steps=3, progress=False)
+    assert torch.equal(model.W_in, before[0])
+    assert not torch.equal(model.W_out, before[1])
+    with pytest.raises(ValueError, match=r"nothing to train: trainable=\(\)"):
+        train(model, task.split(0.5), steps=3, trainable=(), progress=False)
+
+
+def test_a_last_step_that_diverges_is_noticed() -> None:
+    model = HookedMLP(p=7, d_mlp=5, seed=0)
+    with pytest.raises(FloatingPointError, match="at step 1"):
+        train(model, ModularTask(7).split(0.5), steps=1, lr=1e38, progress=False)
+
+
+def test_a_trajectory_is_indexed_by_one_checkpoint() -> None:
+    model = HookedMLP(p=7, d_mlp=5, seed=0)
+    run = train(model, ModularTask(7).split(0.5), steps=2, progress=False)
+    with pytest.raises(TypeError):
+        run[::2]

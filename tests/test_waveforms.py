@@ -309,13 +309,14 @@ def test_plateau_share_counts_by_hand():
     w = torch.tensor([[1.2], [-1.2], [0.8], [-0.8], [0.7], [-0.7], [0.1], [-0.1]]).double() * level
     one = torch.tensor([1.0], dtype=torch.float64)
     assert waveforms.plateau_share(w, one).item() == 4 / 8
-    found = waveforms.intermediate_values(w, torch.tensor([1]), one, one * 0)
+    found = waveforms.intermediate_values(w, 8, torch.tensor([1]), one, one * 0)
     assert found.share.item() == 4 / 8
 
 
 def intermediate(column: torch.Tensor, k: int, amplitude=1.0, phase=0.0):
     return waveforms.intermediate_values(
         column,
+        column.shape[-2],
         torch.tensor([k]),
         torch.tensor([amplitude], dtype=torch.float64),
         torch.tensor([phase], dtype=torch.float64),

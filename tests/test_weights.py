@@ -227,3 +227,13 @@ def test_a_draw_with_a_generator_leaves_the_global_one_alone():
     before = torch.get_rng_state()
     weights.draw_uniform([4], 4, torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_seed_means_the_same_weights_whatever_the_default_dtype():
+    expected = weights.draw_uniform((3, 4), 9, torch.Generator().manual_seed(0))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = weights.draw_uniform((3, 4), 9, torch.Generator().manual_seed(0))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
