@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from grok_interp import idealize, neurons
-from grok_interp.hooked_mlp import HookedMLP, Idealization, Intervention
+from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.idealize import IdealWeights
+from grok_interp.scopes import Idealization, Intervention
 from grok_interp.tasks import ModularTask
 from grok_interp.weights import MLPWeights
 

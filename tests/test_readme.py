@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from grok_interp import controls
+from grok_interp.config import Recipe
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-NUMBER = re.compile(r"[-+]?\d*\.\d+")
+NUMBER = re.compile(r"[-+]?\d+%|[-+]?\d*\.\d+")
 TOLERANCE = 0.1
 """Float32 sums differ between processors, and training amplifies that."""
+
+
+def value(text: str) -> float:
+    return float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
 
 
 @pytest.mark.slow
@@ -20,14 +27,24 @@ def test_the_example_prints_what_the_readme_shows() -> None:
     assert code is not None
     assert shown is not None
     printed = io.StringIO()
+    names: dict = {}
     with contextlib.redirect_stdout(printed):
-        exec(compile(code[1], "README.md", "exec"), {})
+        exec(compile(code[1], "README.md", "exec"), names)
     lines, expected = printed.getvalue().splitlines(), shown[1].splitlines()
     assert len(lines) == len(expected)
     for line, want in zip(lines, expected, strict=True):
         assert NUMBER.sub("#", line).split() == NUMBER.sub("#", want).split()
         for number, wanted in zip(NUMBER.findall(line), NUMBER.findall(want), strict=True):
-            assert float(number) == pytest.approx(float(wanted), abs=TOLERANCE), want
+            assert value(number) == pytest.approx(value(wanted), abs=TOLERANCE), want
+
+    # What the text below the example says of per_matrix mode.
+    said = re.search(
+        r'"per_matrix"\)` the network scores (\.\d+) and `frozen_input` (\.\d+)', README
+    )
+    assert said is not None
+    verdict = controls.evaluate(names["model"], names["split"], Recipe(frequency="per_matrix"))
+    assert verdict.effect.mean == pytest.approx(float(said[1]), abs=TOLERANCE)
+    assert verdict.controls["frozen_input"].mean == pytest.approx(float(said[2]), abs=0.02)
 
 
 def test_modules_in_the_box_exist() -> None:
