@@ -81,6 +81,11 @@ def evaluate(
         ValueError: If the split is of another modulus, the task has no coordinates, the fit is
             unknown, or ``draws < 1``.
     """
+    if not isinstance(split, Split):
+        raise TypeError(
+            f"evaluate got a {type(split).__name__} as split: controls need the labels trained on, so "
+            "pass the split that task.split(...) gave"
+        )
     recipe = Recipe() if recipe is None else recipe
     check_choice("fit", fit, ReadoutFit)
     if draws < 1:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -321,6 +321,10 @@ class HookedMLP(Scoped, Pretrained):
             logits = logits + mlp.b_out
         out: Tensor = block.hook_mlp_out(logits)  # type: ignore[operator]
         return out
+
+    def extra_repr(self) -> str:
+        """The configuration, for ``print(model)``."""
+        return ", ".join(f"{name}={value!r}" for name, value in asdict(self.cfg).items())
 
     def to_tokens(self, pairs: Any) -> Int[Tensor, "batch 2"]:
         """Tokens from one pair ``(a, b)``, a sequence of pairs, an array or a tensor.

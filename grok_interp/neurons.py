@@ -298,10 +298,18 @@ class NeuronTable:
             frame[name] = getattr(self, name).cpu().numpy()
         return pd.DataFrame(frame).rename_axis("neuron")
 
+    @property
+    def _read_as(self) -> str:
+        """What the weights were read for, since reading them for another task misleads."""
+        if self.coordinates.is_identity:
+            return "read as a - b" if self.coordinates.sign < 0 else "read as a + b"
+        return "read in the task's coordinates"
+
     def __repr__(self) -> str:
         batch = self.weights.batch_shape
-        head = f"NeuronTable(d_mlp={self.d_mlp}, m={self.modulus}, frequency={self.mode!r}" + (
-            f", batch={batch})" if batch else ")"
+        head = (
+            f"NeuronTable(d_mlp={self.d_mlp}, m={self.modulus}, {self._read_as}, "
+            f"frequency={self.mode!r}" + (f", batch={batch})" if batch else ")")
         )
         if batch:
             return head

@@ -76,8 +76,16 @@ class Pretrained(PyTorchModelHubMixin):
             **kwargs: As for ``huggingface_hub.ModelHubMixin.from_pretrained``, and ``map_location``.
 
         Raises:
+            FileNotFoundError: If what looks like a path is no folder.
             ValueError: Naming what is missing, unexpected, misshapen or not finite.
         """
+        name = str(pretrained_model_name_or_path)
+        looks_local = name.startswith((".", "~", os.sep)) or name.count("/") != 1
+        if looks_local and not os.path.isdir(name):
+            raise FileNotFoundError(
+                f"{name} is no folder: pass one that model.save_pretrained wrote, or a hub name such as "
+                "'owner/model'"
+            )
         try:
             model = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         except json.JSONDecodeError as error:

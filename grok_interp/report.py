@@ -12,6 +12,8 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 0 auto; padding: 1rem; color: #222; }
 h1, h2 { line-height: 1.2; }
 pre { overflow-x: auto; background: #f5f5f5; padding: 1rem; font-size: 13px; line-height: 1.35; }
+.figure { overflow-x: auto; }
+.figure > div { min-width: 800px; }
 .answer { border-left: 4px solid #009E73; padding-left: 1rem; }
 """
 
@@ -50,11 +52,13 @@ def to_html(title: str, introduction: str, sections: Sequence[Section], made_by:
         body += [f"<pre>{escape(table)}</pre>" for table in section.tables]
         for figure in section.figures:
             body.append(
-                figure.to_html(
+                '<div class="figure"><div>'
+                + figure.to_html(
                     full_html=False,
                     include_plotlyjs=script,
-                    config={"responsive": True, "displaylogo": False},
+                    config={"responsive": True, "displaylogo": False, "displayModeBar": "hover"},
                 )
+                + "</div></div>"
             )
             script = False
     body.append(f"<footer><p>Made by <code>{escape(made_by)}</code></p></footer>")

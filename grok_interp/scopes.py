@@ -159,7 +159,7 @@ class Scoped(HookedRootModule):
         for intervention in interventions:
             if not isinstance(intervention, Intervention):
                 raise TypeError(
-                    f"a {type(intervention).__name__} is no intervention: it needs a method fwd_hooks() that "
+                    f"{type(intervention).__name__!r} is no intervention: it needs a method fwd_hooks() that "
                     "returns pairs of a hook name and a function of (tensor, hook)"
                 )
         wanted = [pair for intervention in interventions for pair in intervention.fwd_hooks()]

@@ -144,6 +144,14 @@ class MLPWeights:
         """Shape of the leading batch axes; empty for one network."""
         return tuple(self.W_in.shape[:-3])
 
+    def __repr__(self) -> str:
+        batch = f"batch={self.batch_shape}, " if self.batch_shape else ""
+        biases = [name for name in ("b_in", "b_out") if getattr(self, name) is not None]
+        return (
+            f"MLPWeights({batch}p={self.p}, d_mlp={self.d_mlp}, act_fn={self.act_fn!r}, "
+            f"output_scale={self.output_scale}, biases={biases})"
+        )
+
     def map(self, function: Callable[[Tensor], Tensor]) -> MLPWeights:
         """Apply ``function`` to every tensor."""
         return replace(

@@ -469,7 +469,9 @@ def test_repr_is_one_screen() -> None:
     first = next(line for line in body if line.split() and line.split()[0].isdigit())
     assert first.split()[:2] == ["117", str(truth.frequency[117])]
     batch = neurons.extract(plain(truth, 59).expand(3))
-    assert repr(batch) == "NeuronTable(d_mlp=200, m=59, frequency='joint', batch=(3,))"
+    assert (
+        repr(batch) == "NeuronTable(d_mlp=200, m=59, read as a + b, frequency='joint', batch=(3,))"
+    )
 
 
 def test_repr_of_a_silent_network() -> None:
@@ -568,3 +570,15 @@ def test_intermediate_values_in_coordinates() -> None:
             equal_nan=True,
         )
     torch.testing.assert_close(found.plateau_share, plain.plateau_share)
+
+
+def test_repr_says_what_the_weights_were_read_as() -> None:
+    weights = HookedMLP(p=23, d_mlp=4, seed=0)
+    for operation, words in (
+        ("add", "a + b"),
+        ("subtract", "a - b"),
+        ("multiply", "in the task's"),
+    ):
+        assert f"read {'as ' if len(words) < 6 else ''}{words}" in repr(
+            neurons.extract(weights, ModularTask(23, operation))
+        )

@@ -256,3 +256,8 @@ def test_a_config_with_a_key_missing_or_damaged_is_refused(tmp_path) -> None:
     file.write_text(whole[:20])
     with pytest.raises(ValueError, match=r"config\.json is not whole JSON"):
         HookedMLP.from_pretrained(tmp_path)
+
+
+def test_a_path_that_is_no_folder_is_said_to_be_none(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"is no folder.*save_pretrained"):
+        HookedMLP.from_pretrained(tmp_path / "absent")
