@@ -7,9 +7,16 @@ the value it got, what was expected, and what to do next.
 from __future__ import annotations
 
 import dataclasses
+import math
+import operator
+import re
+import tomllib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from cattrs import Converter
 
 ActivationName = Literal["relu", "quadratic", "gelu", "identity", "custom"]
 DTypeName = Literal["float32", "float64", "float16", "bfloat16"]
@@ -18,10 +25,24 @@ Waveform = Literal["square", "cosine", "trapezoid"]
 AmplitudeRule = Literal["extracted", "uniform"]
 OutputPhase = Literal["own", "phase_sum"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
-LossName = Literal["cross_entropy", "mse"]
+LossName = Literal["cross_entropy", "cross_entropy_float64", "mse", "stablemax"]
+GradientRule = Literal["plain", "orthogonal", "grokfast"]
+MatmulPrecision = Literal["highest", "high", "medium"]
 ReadoutFit = Literal["ridge", "train"]
 
 INF = float("inf")
+METRICS = (
+    "train_loss",
+    "test_loss",
+    "train_accuracy",
+    "clean_train_accuracy",
+    "test_accuracy",
+    "weight_norm",
+    "gradient_norm",
+)
+"""What every evaluation during training measures, and what a stop rule may refer to."""
+LOG_SPACED_PER_DECADE = 10
+"""Log-spaced checkpoints to a factor of ten in steps."""
 NAMED_OPERATIONS = {"add": "a + b", "subtract": "a - b", "multiply": "a * b"}
 """Operations with a name of their own, and the polynomial that each one is."""
 
@@ -139,6 +160,7 @@ class HookedMLPConfig:
         bias_out: Whether the logits have a bias ``b_out``.
         tied_operands: Whether both operands share one embedding, stored once as ``[1, p, d_mlp]``.
         output_scale: Factor on ``post @ W_out``.
+        init_scale: Factor on all initial weights, the alpha of Omnigrok (arXiv 2210.01117).
         seed: Seed of the initial weights; None for weights that were not drawn here.
         dtype: Floating-point type of the parameters.
         device: Device of the parameters; kept true by ``.to()``.
@@ -151,6 +173,7 @@ class HookedMLPConfig:
     bias_out: bool = False
     tied_operands: bool = False
     output_scale: float = 1.0
+    init_scale: float = 1.0
     seed: int | None = 0
     dtype: DTypeName = "float32"
     device: str = "cpu"
@@ -161,6 +184,7 @@ class HookedMLPConfig:
         check_choice("act_fn", self.act_fn, ActivationName)
         check_choice("dtype", self.dtype, DTypeName)
         _check_range("output_scale", self.output_scale, -INF, INF, "()", "the factor on the logits")
+        _check_range("init_scale", self.init_scale, 0, INF, "[)", "the factor on initial weights")
         for name in ("bias_in", "bias_out", "tied_operands"):
             _check_flag(name, getattr(self, name))
         if self.seed is not None:
@@ -168,22 +192,89 @@ class HookedMLPConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One full-batch training run.
+class StopRule:
+    """A condition on one metric, such as ``test_accuracy >= 0.99``.
 
     Attributes:
-        steps: Number of optimiser steps.
+        metric: One of :data:`METRICS`.
+        sign: ``">"``, ``">="``, ``"<"`` or ``"<="``.
+        level: What the metric is compared with.
+    """
+
+    metric: str
+    sign: str
+    level: float
+
+    @classmethod
+    def parse(cls, text: object) -> StopRule:
+        """Read ``"<metric> <sign> <number>"``.
+
+        Raises:
+            ValueError: If the text is not of that form, or the metric is unknown.
+        """
+        match = (
+            re.fullmatch(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
+            if isinstance(text, str)
+            else None
+        )
+        try:
+            level = float(match[3]) if match else math.nan
+        except ValueError:
+            level = math.nan
+        if match is None or math.isnan(level):
+            raise ValueError(
+                f"stop={text!r} must be a metric, one of > >= < <=, and a number, as in "
+                "'test_accuracy >= 0.99'"
+            )
+        check_choice("the metric of stop", match[1], METRICS)
+        return cls(match[1], match[2], level)
+
+    def met(self, value: float) -> bool:
+        """Whether ``value`` meets the condition; NaN never does."""
+        compare = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+        return bool(compare[self.sign](value, self.level))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        steps: Number of optimiser steps, unless ``stop`` ends the run before.
         lr: Learning rate.
-        weight_decay: Decoupled decay for AdamW (Loshchilov and Hutter, arXiv 1711.05101); an L2
-            term in the gradient for Adam and SGD, as PyTorch defines them.
+        weight_decay: Decoupled decay for AdamW (Loshchilov and Hutter, arXiv 1711.05101), scaled by
+            the learning rate as in PyTorch; an L2 term in the gradient for Adam and SGD.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
         betas: Moment decay rates of Adam and AdamW; (0.9, 0.98) as in arXiv 2301.05217.
         momentum: Momentum of SGD.
-        loss: ``"cross_entropy"``, or ``"mse"`` against one-hot labels (mean over all entries).
+        loss: ``"cross_entropy"``; ``"cross_entropy_float64"``, whose softmax is taken in double
+            precision, against the collapse of float32 softmax (arXiv 2501.04697, section 3); ``"mse"``
+            against one-hot labels (mean over all entries); or ``"stablemax"``, cross-entropy with
+            ``s(x) = x + 1`` for ``x >= 0`` and ``1 / (1 - x)`` below in place of the exponential
+            (the same paper, section 4).
+        gradient: ``"plain"``; ``"orthogonal"``, each parameter's gradient without its part along the
+            parameter, at its old length (arXiv 2501.04697, section 5); or ``"grokfast"``, the gradient
+            plus ``grokfast_lambda`` times its moving average (arXiv 2405.20233, Grokfast-EMA).
+        grokfast_alpha: Decay rate of that average, which starts at the first gradient.
+        grokfast_lambda: Its weight.
+        warmup_steps: Steps in which the learning rate rises linearly to ``lr``; step t takes
+            ``lr * min(1, (t + 1) / warmup_steps)``.
+        batch_size: Training pairs a step, in an order redrawn every epoch; the last batch of an
+            epoch may be smaller. None for all of them.
+        seed: Seed of the order of minibatches; full-batch training draws nothing.
+        matmul_precision: ``"highest"`` multiplies matrices in full float32. ``"high"`` and
+            ``"medium"`` allow PyTorch reduced precision (``torch.set_float32_matmul_precision``),
+            which changes results; docs/performance.md has what it gains and what it costs.
         trainable: Names of the parameters to train, such as ``("W_out",)``; None trains those that
             require gradients.
         eval_every: Steps between evaluations; step 0 and the last step are always evaluated.
-        checkpoint_every: Steps between stored weights; step 0 and the last are always stored.
+        checkpoint_every: Steps between stored weights; step 0 and the last are always stored. A
+            killed run resumes from its last checkpoint.
+        checkpoint_steps: In place of ``checkpoint_every``, the steps to store weights at; or
+            ``"log"`` for ten a factor of ten: 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, ...
+        stop: Condition on a metric that ends the run, such as ``"test_accuracy >= 0.99"``; the
+            metrics are those of :data:`METRICS`. None runs all steps.
+        stop_evaluations: Evaluations in a row that must meet it.
         progress: Whether to show a progress bar.
     """
 
@@ -194,18 +285,35 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     momentum: float = 0.0
     loss: LossName = "cross_entropy"
+    gradient: GradientRule = "plain"
+    grokfast_alpha: float = 0.98
+    grokfast_lambda: float = 2.0
+    warmup_steps: int = 0
+    batch_size: int | None = None
+    seed: int = 0
+    matmul_precision: MatmulPrecision = "highest"
     trainable: tuple[str, ...] | None = None
     eval_every: int = 100
     checkpoint_every: int = 100
+    checkpoint_steps: Literal["log"] | tuple[int, ...] | None = None
+    stop: str | None = None
+    stop_evaluations: int = 1
     progress: bool = True
 
     def __post_init__(self) -> None:
         _check_count("steps", self.steps, 0)
         _check_count("eval_every", self.eval_every, 1)
         _check_count("checkpoint_every", self.checkpoint_every, 1)
+        _check_count("warmup_steps", self.warmup_steps, 0)
+        _check_count("stop_evaluations", self.stop_evaluations, 1)
+        if self.batch_size is not None:
+            _check_count("batch_size", self.batch_size, 1)
+        _check_seed(self.seed)
         _check_range("lr", self.lr, 0, INF, "[)", "the learning rate")
         _check_range("weight_decay", self.weight_decay, 0, INF, "[)", "the strength of the decay")
         _check_range("momentum", self.momentum, 0, 1, "[)", "the momentum of SGD")
+        _check_range("grokfast_alpha", self.grokfast_alpha, 0, 1, "[)", "the decay of the average")
+        _check_range("grokfast_lambda", self.grokfast_lambda, 0, INF, "[)", "the average's weight")
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas={self.betas!r} must be two numbers, as in (0.9, 0.98)")
         object.__setattr__(self, "betas", tuple(self.betas))
@@ -217,9 +325,41 @@ class TrainConfig:
                     f"trainable={self.trainable!r} must be a sequence of names, as in ({self.trainable!r},)"
                 )
             object.__setattr__(self, "trainable", tuple(self.trainable))
+        if self.checkpoint_steps not in (None, "log"):
+            if isinstance(self.checkpoint_steps, str | int):
+                raise ValueError(
+                    f"checkpoint_steps={self.checkpoint_steps!r} must be 'log' or a sequence of steps"
+                )
+            object.__setattr__(self, "checkpoint_steps", tuple(self.checkpoint_steps))
+            for step in self.checkpoint_steps:
+                _check_count("a step of checkpoint_steps", step, 0)
         check_choice("optimizer", self.optimizer, OptimizerName)
         check_choice("loss", self.loss, LossName)
+        check_choice("gradient", self.gradient, GradientRule)
+        check_choice("matmul_precision", self.matmul_precision, MatmulPrecision)
+        if self.stop is not None:
+            StopRule.parse(self.stop)
         _check_flag("progress", self.progress)
+
+    @property
+    def stop_rule(self) -> StopRule | None:
+        """The condition in ``stop``, read."""
+        return None if self.stop is None else StopRule.parse(self.stop)
+
+    def evaluated_at(self, step: int) -> bool:
+        """Whether metrics are measured after ``step`` steps."""
+        return step % self.eval_every == 0 or step == self.steps
+
+    def stored_at(self, step: int) -> bool:
+        """Whether weights are stored after ``step`` steps."""
+        if step in (0, self.steps):
+            return True
+        if self.checkpoint_steps is None:
+            return step % self.checkpoint_every == 0
+        if self.checkpoint_steps == "log":
+            decades = round(LOG_SPACED_PER_DECADE * math.log10(step)) / LOG_SPACED_PER_DECADE
+            return step == round(10**decades)
+        return step in self.checkpoint_steps
 
 
 @dataclass(frozen=True)
@@ -289,18 +429,85 @@ class DemoConfig:
         _check_count("draws", self.draws, 1)
 
 
-def from_dict(cls: type[Any], values: dict[str, Any], where: str, *, complete: bool = False) -> Any:
-    """Make the dataclass ``cls`` from a mapping, refusing unknown keys.
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run from the shell or a TOML file: task, split, model, training, and where to.
+
+    Attributes:
+        task: The task.
+        split: Which pairs to train on, and label noise.
+        model: The model; its p is the task's.
+        train: How to train.
+        out: Directory of the run.
+    """
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    model: HookedMLPConfig = field(default_factory=HookedMLPConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    out: Path = field(default_factory=lambda: Path("runs/run"))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))
+        if self.model.p != self.task.p:
+            if self.model.p != HookedMLPConfig.p:
+                raise ValueError(
+                    f"model.p={self.model.p} and task.p={self.task.p} differ: leave out model.p, which "
+                    "follows the task"
+                )
+            object.__setattr__(self, "model", dataclasses.replace(self.model, p=self.task.p))
+        if self.split.seed is None or self.model.seed is None:
+            raise ValueError(
+                "split.seed and model.seed must be ints, so that the run can be repeated"
+            )
+
+
+def from_dict(cls: type[Any], values: Any, where: str, *, complete: bool = False) -> Any:
+    """Make the dataclass ``cls``, with the dataclasses in it, from nested mappings.
 
     Args:
         cls: One of the dataclasses above.
-        values: Field names and values.
+        values: Field names and values, as read from TOML or JSON.
         where: What the mapping came from, for the error.
         complete: Whether every field must be given, as in a file that a program wrote.
 
     Raises:
-        ValueError: If a key is not a field of ``cls``, or one is missing from a complete mapping.
+        ValueError: If a key is not a field of its class, one is missing from a complete mapping, or
+            a value is out of range.
     """
+    _check_keys(cls, values, where, complete)
+    try:
+        return _converter().structure(values, cls)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The nested mapping, of values that JSON and TOML know, that :func:`from_dict` reads back."""
+    values: dict[str, Any] = _converter().unstructure(config)
+    return values
+
+
+def read_toml(cls: type[Any], path: Path) -> Any:
+    """Read ``cls`` from a TOML file, whose tables are the dataclasses in it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: Naming the file, and the line or the key that is wrong.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: pass the path of a TOML file")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
+    return from_dict(cls, values, str(path))
+
+
+def _check_keys(cls: type[Any], values: Any, where: str, complete: bool) -> None:
+    """Refuse unknown keys, and missing ones if ``complete``, here and in nested dataclasses."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: {values!r} must be a table with the fields of {cls.__name__}")
     known = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -313,4 +520,28 @@ def from_dict(cls: type[Any], values: dict[str, Any], where: str, *, complete: b
         raise ValueError(
             f"{where}: keys {', '.join(map(repr, missing))} of {cls.__name__} are missing"
         )
-    return cls(**values)
+    for name, hint in get_type_hints(cls).items():
+        if name in values and dataclasses.is_dataclass(hint):
+            _check_keys(hint, values[name], f"{where}: {name}", complete)  # type: ignore[arg-type]
+
+
+@cache
+def _converter() -> Converter:
+    """Nesting, tuples and paths are cattrs' part; values are checked by the dataclasses themselves.
+
+    So plain values and tuples pass as they are, where cattrs would make 59 of "59" and of 59.9.
+    """
+    converter = Converter(detailed_validation=False)
+    for kind in (int, str, bool):
+        converter.register_structure_hook(kind, lambda value, _: value)
+    converter.register_structure_hook(
+        float, lambda value, _: float(value) if type(value) is int else value
+    )
+    converter.register_structure_hook_func(
+        _holds_tuple, lambda value, _: tuple(value) if isinstance(value, list) else value
+    )
+    return converter
+
+
+def _holds_tuple(hint: Any) -> bool:
+    return get_origin(hint) is tuple or any(map(_holds_tuple, get_args(hint)))

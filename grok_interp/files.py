@@ -7,13 +7,16 @@ tensors that are expected.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 
@@ -21,10 +24,11 @@ from torch import Tensor
 def written_aside(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that takes ``path``'s place when the block succeeds.
 
-    The folder is created if need be; if the block raises, ``path`` stays as it was.
+    The folder is created if need be; if the block raises, ``path`` stays as it was. A process that
+    is killed in the block leaves a file ``.<name>.*.tmp``, which :func:`clear_temporary` removes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -33,6 +37,12 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear_temporary(folder: Path) -> None:
+    """Remove what killed processes left behind in the folder; not while another writes there."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -48,32 +58,89 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_tensors(file: Path, expected: Mapping[str, Tensor], advice: str) -> dict[str, Tensor]:
-    """Read a safetensors file that must hold exactly the expected tensors, all finite.
+def write_json(path: Path, values: object) -> None:
+    """Write JSON so that ``path`` is never half written; NaN, which JSON lacks, is refused."""
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
-    Args:
-        file: The file.
-        expected: A tensor of the right shape and dtype for each name.
-        advice: What to do when the file does not fit, for the error.
+
+def read_json(file: Path, advice: str) -> Any:
+    """Read a JSON file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: Naming the file and the tensor that is missing, extra, of another shape or
-            dtype, or not finite; or if it is not a whole safetensors file.
+        ValueError: Naming the file, if it is not whole JSON.
     """
+    if not file.exists():
+        raise FileNotFoundError(f"{file} does not exist; {advice}")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not whole JSON ({error}); {advice}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file so that ``path`` is never half written."""
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with written_aside(path) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata))
+
+
+def read_metadata(file: Path, advice: str) -> dict[str, str]:
+    """Metadata of a whole safetensors file; its tensors are not read.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: Naming the file, if it is not a whole safetensors file.
+    """
+    with _opened(file, advice) as opened:
+        return opened.metadata() or {}
+
+
+def read_any_tensors(file: Path, advice: str) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, whatever they are; errors as for :func:`read_metadata`."""
+    with _opened(file, advice) as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(file: Path, advice: str) -> Iterator[Any]:
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; {advice}")
     if not file.is_file():
         raise ValueError(f"{file} is not a file; {advice}")
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
-            found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            yield opened
     except SafetensorError as error:
         raise ValueError(f"{file} is not a whole safetensors file ({error}); {advice}") from error
-    for name in sorted(expected.keys() - found.keys()):
-        raise ValueError(f"{file}: tensor {name} is missing; {advice}")
-    for name in sorted(found.keys() - expected.keys()):
-        raise ValueError(f"{file}: tensor {name} is not expected; {advice}")
+
+
+def read_tensors(
+    file: Path,
+    expected: Mapping[str, Tensor],
+    advice: str,
+    names: Collection[str] | None = None,
+) -> dict[str, Tensor]:
+    """Read a safetensors file that must hold exactly the expected tensors, all finite.
+
+    Args:
+        file: The file.
+        expected: A tensor of the right shape and dtype for each name.
+        advice: What to do when the file does not fit, for the error.
+        names: Which of the tensors to read; None for all.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: Naming the file and the tensor that is missing, extra, of another shape or
+            dtype, or not finite; or if it is not a whole safetensors file.
+    """
+    with _opened(file, advice) as opened:
+        held = set(opened.keys())
+        for name in sorted(expected.keys() - held):
+            raise ValueError(f"{file}: tensor {name} is missing; {advice}")
+        for name in sorted(held - expected.keys()):
+            raise ValueError(f"{file}: tensor {name} is not expected; {advice}")
+        found = {name: opened.get_tensor(name) for name in (expected if names is None else names)}
     for name, tensor in found.items():
         want = expected[name]
         if tensor.shape != want.shape or tensor.dtype != want.dtype:
@@ -81,7 +148,7 @@ def read_tensors(file: Path, expected: Mapping[str, Tensor], advice: str) -> dic
                 f"{file}: tensor {name} is {tensor.dtype} {list(tensor.shape)}, expected "
                 f"{want.dtype} {list(want.shape)}; {advice}"
             )
-        if not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(
                 f"{file}: tensor {name} holds NaN or infinity: use an earlier checkpoint"
             )

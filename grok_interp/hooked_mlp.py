@@ -46,6 +46,7 @@ from grok_interp.weights import (
     check_tokens,
     check_weights,
     draw_uniform,
+    parameter_shapes,
 )
 
 RETURN_TYPES = ("logits", "loss", "both")
@@ -58,14 +59,17 @@ class MLP(nn.Module):
         super().__init__()
         dtype = getattr(torch, cfg.dtype)
 
-        def parameter(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.zeros(*shape, dtype=dtype, device=cfg.device))
+        shapes = parameter_shapes(cfg)
+
+        def parameter(name: str) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(shapes[name], dtype=dtype, device=cfg.device))
 
         self.act_fn = act_fn
-        self.W_in = parameter(1 if cfg.tied_operands else 2, cfg.p, cfg.d_mlp)
-        self.W_out = parameter(cfg.d_mlp, cfg.p)
-        self.b_in = parameter(cfg.d_mlp) if cfg.bias_in else None
-        self.b_out = parameter(cfg.p) if cfg.bias_out else None
+        self.init_scale = cfg.init_scale
+        self.W_in = parameter("W_in")
+        self.W_out = parameter("W_out")
+        self.b_in = parameter("b_in") if cfg.bias_in else None
+        self.b_out = parameter("b_out") if cfg.bias_out else None
         self.hook_W_in = HookPoint()
         self.hook_W_out = HookPoint()
         self.hook_pre = HookPoint()
@@ -77,7 +81,8 @@ class MLP(nn.Module):
         fan_in = {"W_in": 2 * p, "b_in": 2 * p, "W_out": d_mlp, "b_out": d_mlp}
         with torch.no_grad():
             for name, tensor in self.named_parameters(recurse=False):
-                tensor.copy_(draw_uniform(tensor.shape, fan_in[name], generator))
+                drawn = draw_uniform(tensor.shape, fan_in[name], generator)
+                tensor.copy_(self.init_scale * drawn)
 
 
 class Block(nn.Module):
@@ -215,7 +220,7 @@ class HookedMLP(Scoped, Pretrained):
         return model
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw every parameter uniformly from ``+-1/sqrt(fan_in)``.
+        """Draw every parameter uniformly from ``+-init_scale/sqrt(fan_in)``.
 
         The fan-in of W_in and b_in is ``2 p``, that of W_out and b_out ``d_mlp``: what ``nn.Linear``
         does on concatenated one-hots.

@@ -14,11 +14,12 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from grok_interp.config import LossName, check_choice
+from grok_interp.losses import pair_losses as pair_losses
+from grok_interp.losses import pair_margins as pair_margins
 from grok_interp.tasks import ModularTask, Pairs, Split
 from grok_interp.weights import MLPWeights, SupportsWeights, check_labels
 
@@ -114,7 +115,7 @@ def loss(
         task: As for :func:`accuracy`.
         tokens: As for :func:`accuracy`.
         labels: As for :func:`accuracy`.
-        kind: ``"cross_entropy"`` in nats, or ``"mse"`` to one-hot labels over all entries.
+        kind: A loss of :mod:`grok_interp.losses`; ``"mse"`` is a mean over all entries.
 
     Raises:
         ValueError: If the kind is unknown, or pairs are missing.
@@ -127,30 +128,7 @@ def loss(
 def logits(model: Model, tokens: Tensor) -> Float[Tensor, "*batch pairs p"]:
     """All logits on ``tokens``, computed in chunks and without gradients."""
     with torch.no_grad():
-        return torch.cat([chunk for _, chunk in _logits_in_chunks(model, tokens)], -2)
-
-
-def pair_margins(
-    logits: Float[Tensor, "*batch pairs p"], labels: Int[Tensor, " pairs"]
-) -> Float[Tensor, "*batch pairs"]:
-    """Correct logit minus the largest other one; a pair is right if this is positive."""
-    index = labels.expand(logits.shape[:-1]).unsqueeze(-1)
-    others = logits.scatter(-1, index, -math.inf).amax(-1)
-    return logits.gather(-1, index).squeeze(-1) - others
-
-
-def pair_losses(
-    logits: Float[Tensor, "*batch pairs p"],
-    labels: Int[Tensor, " pairs"],
-    kind: str = "cross_entropy",
-) -> Float[Tensor, "*batch pairs"]:
-    """Cross-entropy in nats, or the mean squared error to the one-hot label, for each pair."""
-    if kind == "mse":
-        return (logits - F.one_hot(labels, logits.shape[-1]).to(logits)).square().mean(-1)
-    target = labels.expand(logits.shape[:-1])
-    return F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view_as(
-        target
-    )
+        return torch.cat([chunk for _, chunk in logits_in_chunks(model, tokens)], -2)
 
 
 def weight_norms(model: SupportsWeights | MLPWeights) -> dict[str, Float[Tensor, "*batch"]]:
@@ -201,12 +179,13 @@ def _over_pairs(
     with torch.no_grad():
         parts = [
             of(logits, check_labels(labels, len(tokens), logits.shape[-1])[rows].to(logits.device))
-            for rows, logits in _logits_in_chunks(model, tokens)
+            for rows, logits in logits_in_chunks(model, tokens)
         ]
     return torch.cat(parts, -1)
 
 
-def _logits_in_chunks(model: Model, tokens: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def logits_in_chunks(model: Model, tokens: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of ``tokens`` and the model's logits on them, some pairs at a time."""
     size, run = CHUNK_PAIRS, model
     if isinstance(model, MLPWeights):
         width = max(model.d_mlp, model.p) * math.prod(model.batch_shape)

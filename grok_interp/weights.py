@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from grok_interp.config import ActivationName, check_choice
+from grok_interp.config import ActivationName, HookedMLPConfig, check_choice
 
 W_IN_HOOK = "blocks.0.mlp.hook_W_in"
 """Name of the hook point that W_in passes, ``[2, p, d_mlp]``."""
@@ -206,6 +206,19 @@ class SupportsWeights(Protocol):
     def weights(self) -> MLPWeights:
         """The weights as a value."""
         ...
+
+
+def parameter_shapes(cfg: HookedMLPConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter that a model of this configuration has, by name."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "W_in": (1 if cfg.tied_operands else 2, cfg.p, cfg.d_mlp),
+        "W_out": (cfg.d_mlp, cfg.p),
+    }
+    if cfg.bias_in:
+        shapes["b_in"] = (cfg.d_mlp,)
+    if cfg.bias_out:
+        shapes["b_out"] = (cfg.p,)
+    return shapes
 
 
 def draw_uniform(
