@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,7 +208,9 @@ class Stack:
         self.networks, self.p, self.d_mlp = networks, p, d_mlp
         self.act_fn, self.output_scale, self.loss = act_fn, output_scale, loss
         self._formula = FORMULAS.get(act_fn) if isinstance(act_fn, str) else None
-        self._buffers: dict[str, Tensor] = {}
+        self._workspaces: dict[int, _Workspace] = {}
+        self._buffers: list[Tensor] = []
+        self._sums: dict[str, Tensor] = {}
 
     def measure(self, parameters: Mapping[str, Tensor], batch: Batch, tally: Tally) -> Tally:
         """Add loss and right answers on the batch to ``tally``, without gradients."""
@@ -217,7 +219,8 @@ class Stack:
             for chunk in batch.chunks:
                 pre = self._pre(parameters, table, chunk)
                 post = self._formula.apply(pre) if self._formula else activation(self.act_fn)(pre)
-                tally.add(self._logits(parameters, post), chunk.labels, chunk.pairs)
+                logits = self._logits(parameters, post, self._workspace(chunk, table).logits)
+                tally.add(logits, chunk.labels, chunk.pairs)
         return tally
 
     def gradients(
@@ -262,24 +265,22 @@ class Stack:
     ) -> Tensor:
         """Add the chunk's gradients to ``sums``; return its logits."""
         assert self._formula is not None
+        work = self._workspace(chunk, table)
         pre = self._pre(parameters, table, chunk)
         post = self._formula.apply(pre)
-        logits = self._logits(parameters, post)
-        g = self._buffer("g", chunk.labels.numel(), self.p, table).view_as(logits)
-        logit_gradients(logits, chunk.positions, chunk.minus_one, self.loss, g)
+        logits = self._logits(parameters, post, work.logits)
+        g = logit_gradients(logits, chunk.positions, chunk.minus_one, self.loss, work.g)
         if "b_out" in sums:
             sums["b_out"].add_(g.sum(1))
         if "W_out" in sums:
-            _add_product(g.mT, post, sums["W_out"], self.output_scale)
+            sums["W_out"].baddbmm_(g.mT, post, alpha=self.output_scale)
         if "W_in" in sums or "b_in" in sums:
-            rows = self._buffer("back", chunk.labels.numel(), self.d_mlp, table)
-            back = rows.view_as(post)
-            _add_product(g, parameters["W_out"].mT, back, self.output_scale, keep=0.0)
+            back = work.back.baddbmm_(g, parameters["W_out"].mT, alpha=self.output_scale, beta=0)
             self._formula.back(back, pre, post)
             if "b_in" in sums:
                 sums["b_in"].add_(back.sum(1))
             if "W_in" in sums:
-                sums["W_in"].addmm_(chunk.incidence.columns, rows)
+                sums["W_in"].addmm_(chunk.incidence.columns, work.back_rows)
         return logits
 
     def _by_autograd(
@@ -320,51 +321,64 @@ class Stack:
     def _pre(
         self, parameters: Mapping[str, Tensor], table: Tensor, chunk: Chunk
     ) -> Float[Tensor, "networks pairs d_mlp"]:
-        rows = self._buffer("pre", chunk.labels.numel(), self.d_mlp, table)
-        # Written through addmm_ since mm would make a new tensor, and memory fresh from the system
-        # costs more than the product.
-        pre = rows.addmm_(chunk.incidence.rows, table, beta=0)
-        pre = pre.view(self.networks, -1, self.d_mlp)
-        return pre.add_(parameters["b_in"].unsqueeze(1)) if "b_in" in parameters else pre
+        work = self._workspace(chunk, table)
+        work.pre_rows.addmm_(chunk.incidence.rows, table, beta=0)
+        return work.pre.add_(parameters["b_in"].unsqueeze(1)) if "b_in" in parameters else work.pre
 
     def _logits(
-        self, parameters: Mapping[str, Tensor], post: Float[Tensor, "networks pairs d_mlp"]
+        self, parameters: Mapping[str, Tensor], post: Tensor, out: Tensor
     ) -> Float[Tensor, "networks pairs p"]:
-        networks, pairs, _ = post.shape
-        logits = self._buffer("logits", networks * pairs, self.p, post).view(networks, pairs, -1)
-        _add_product(post, parameters["W_out"], logits, self.output_scale, keep=0.0)
-        return logits.add_(parameters["b_out"].unsqueeze(1)) if "b_out" in parameters else logits
+        out.baddbmm_(post, parameters["W_out"], alpha=self.output_scale, beta=0)
+        return out.add_(parameters["b_out"].unsqueeze(1)) if "b_out" in parameters else out
 
     def _sum(self, name: str, like: Tensor) -> Tensor:
         """Zeros to add the gradients of chunks to: W_in as a table, W_out transposed."""
-        if name == "W_in":
-            shape = (2 * self.networks * self.p, self.d_mlp)
-        elif name == "W_out":
-            shape = (self.networks * self.p, self.d_mlp)
-        else:
-            return torch.zeros_like(like)
-        total = self._buffer(name, *shape, like).zero_()
-        return total.view(self.networks, self.p, self.d_mlp) if name == "W_out" else total
+        if name not in self._sums:
+            shapes = {
+                "W_in": (2 * self.networks * self.p, self.d_mlp),
+                "W_out": (self.networks, self.p, self.d_mlp),
+            }
+            self._sums[name] = like.new_zeros(shapes.get(name, like.shape))
+        return self._sums[name].zero_()
 
-    def _buffer(self, name: str, rows: int, width: int, like: Tensor) -> Tensor:
-        """The first rows of a buffer that is made once, and again only where it is too small."""
-        buffer = self._buffers.get(name)
-        if buffer is None or len(buffer) < rows:
-            buffer = self._buffers[name] = like.new_zeros(rows, width)
-        return buffer[:rows]
+    def _workspace(self, chunk: Chunk, like: Tensor) -> _Workspace:
+        """Buffers for a chunk, shared by all of its size."""
+        networks, pairs = chunk.labels.shape
+        if pairs not in self._workspaces:
+            if not self._buffers or len(self._buffers[0]) < networks * pairs:
+                widths = (self.d_mlp, self.d_mlp, self.p, self.p)
+                self._buffers = [like.new_zeros(networks * pairs, width) for width in widths]
+                self._workspaces.clear()
+            buffers = self._buffers
+            self._workspaces[pairs] = _Workspace.of(networks, pairs, buffers[:2], buffers[2:])
+        return self._workspaces[pairs]
 
 
-def _add_product(
-    left: Tensor, right: Tensor, out: Tensor, scale: float = 1.0, keep: float = 1.0
-) -> None:
-    """``out = keep * out + scale * left @ right`` for each network.
+@dataclass(frozen=True, eq=False)
+class _Workspace:
+    """Buffers for one size of chunk, flat for sparse products and stacked for dense ones.
 
-    One network goes by the plain product, which uses all cores better than a batch of one.
+    Memory fresh from the system costs more than some of the products, and a view made anew each step
+    costs as much as a small one.
     """
-    if len(out) == 1:
-        out[0].addmm_(left[0], right[0], alpha=scale, beta=keep)
-    else:
-        out.baddbmm_(left, right, alpha=scale, beta=keep)
+
+    pre_rows: Tensor
+    pre: Tensor
+    logits: Tensor
+    g: Tensor
+    back_rows: Tensor
+    back: Tensor
+
+    @classmethod
+    def of(
+        cls, networks: int, pairs: int, wide: Sequence[Tensor], narrow: Sequence[Tensor]
+    ) -> _Workspace:
+        """Views of the first rows of two wide buffers and two narrow ones."""
+        pre, back = (buffer[: networks * pairs] for buffer in wide)
+        logits, g = (buffer[: networks * pairs].view(networks, pairs, -1) for buffer in narrow)
+        return cls(
+            pre, pre.view(networks, pairs, -1), logits, g, back, back.view(networks, pairs, -1)
+        )
 
 
 @dataclass(frozen=True)

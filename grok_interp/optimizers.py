@@ -2,7 +2,6 @@
 
 PyTorch's functional forms do the arithmetic, fused; what is here is their state, laid out with the
 networks on the first axis so that it can be saved, resumed, and thinned out when a network leaves.
-Neighbours with equal settings are updated in one call.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ EPSILON = 1e-8
 """Added to the root of Adam's second moment, as PyTorch does by default."""
 TINY = 1e-30
 """Added to squared norms before dividing by them."""
-PER_NETWORK = ("lr", "weight_decay", "betas", "momentum", "warmup_steps")
+PER_NETWORK = ("lr", "weight_decay")
 """Fields in which networks that are updated together may differ."""
 
 
@@ -30,7 +29,8 @@ class Optimizer:
 
     Args:
         parameters: Tensors ``[networks, ...]`` by name, contiguous.
-        gradients: Tensors like them, which hold the gradients when :meth:`step` is called.
+        gradients: Tensors like them, which hold the gradients when :meth:`step` is called, and are
+            overwritten.
         configs: How each network is trained; they differ in :data:`PER_NETWORK` at most.
         done: Steps already taken.
         state: What :attr:`state` was then; None to start afresh.
@@ -47,82 +47,63 @@ class Optimizer:
         done: int = 0,
         state: Mapping[str, Tensor] | None = None,
     ) -> None:
-        config = configs[0]
-        self._parameters, self._gradients, self._rule = parameters, gradients, config.gradient
-        moments = ("exp_avg", "exp_avg_sq")
+        self._config = config = configs[0]
+        self._parameters = list(parameters.values())
+        self._gradients = [gradients[name] for name in parameters]
+        kinds = ["exp_avg", "exp_avg_sq"]
         if config.optimizer == "sgd":
-            moments = ("momentum_buffer",) if any(each.momentum for each in configs) else ()  # type: ignore[assignment]
-        kept = (*moments, "gradient_average") if config.gradient == "grokfast" else moments
+            kinds = ["momentum_buffer"] if config.momentum else []
+        if config.gradient == "grokfast":
+            kinds = [*kinds, "gradient_average"]
+        moments = {
+            kind: [torch.zeros_like(tensor) for tensor in self._parameters] for kind in kinds
+        }
         self.state = {
-            f"{kind}.{name}": torch.zeros_like(parameter)
-            for kind in kept
-            for name, parameter in parameters.items()
+            f"{kind}.{name}": tensor
+            for kind, tensors in moments.items()
+            for name, tensor in zip(parameters, tensors, strict=True)
         }
         for name, tensor in (state or {}).items():
             self.state[name].copy_(tensor)
-        self._groups = [
-            _Group(
-                configs[run.start],
-                [parameter[run] for parameter in parameters.values()],
-                [gradients[name][run] for name in parameters],
-                [[self.state[f"{kind}.{name}"][run] for name in parameters] for kind in moments],
-                done,
-            )
-            for run in _runs(
-                [tuple(getattr(each, name) for name in PER_NETWORK) for each in configs]
-            )
-        ]
-        self._alpha, self._lambda = config.grokfast_alpha, config.grokfast_lambda
+        self._moments = moments
+        self._counts = [torch.tensor(float(done), device=each.device) for each in self._parameters]
+        self._lr = self._decay = None
+        if any(_settings(each) != _settings(config) for each in configs):
+            self._lr = self._per_network([each.lr for each in configs])
+            self._decay = self._per_network([each.weight_decay for each in configs])
+            self._updates = [torch.zeros_like(each) for each in self._parameters]
 
     def step(self, number: int) -> None:
         """Take step ``number``, counted from 0."""
+        config = self._config
+        warm = min(1.0, (number + 1) / max(1, config.warmup_steps))
         with torch.no_grad():
-            if self._rule == "orthogonal":
-                for name, parameter in self._parameters.items():
-                    _orthogonalize(self._gradients[name], parameter)
-            elif self._rule == "grokfast":
-                for name, gradient in self._gradients.items():
-                    average = self.state[f"gradient_average.{name}"]
-                    average.lerp_(gradient, 1 if number == 0 else 1 - self._alpha)
-                    gradient.add_(average, alpha=self._lambda)
-            for group in self._groups:
-                group.step(number)
+            if config.gradient == "orthogonal":
+                for gradient, parameter in zip(self._gradients, self._parameters, strict=True):
+                    _orthogonalize(gradient, parameter)
+            elif config.gradient == "grokfast":
+                forget = 1 if number == 0 else 1 - config.grokfast_alpha
+                for gradient, average in zip(
+                    self._gradients, self._moments["gradient_average"], strict=True
+                ):
+                    average.lerp_(gradient, forget)
+                    gradient.add_(average, alpha=config.grokfast_lambda)
+            if self._lr is None or self._decay is None:
+                self._update(self._parameters, warm * config.lr, config.weight_decay)
+            else:
+                self._update_each(self._lr, self._decay, warm)
 
-
-class _Group:
-    """Networks with equal settings; private, as the views must outlive no change of the stack."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        moments: list[list[Tensor]],
-        done: int,
-    ) -> None:
-        self.config, self.parameters, self.gradients, self.moments = (
-            config,
-            parameters,
-            gradients,
-            moments,
-        )
-        self.counts = [torch.tensor(float(done), device=each.device) for each in parameters]
-
-    def step(self, number: int) -> None:
-        config = self.config
-        lr = config.lr
-        if number < config.warmup_steps:
-            lr *= (number + 1) / config.warmup_steps
+    def _update(self, tensors: list[Tensor], lr: float, weight_decay: float) -> None:
+        """PyTorch's update of ``tensors`` with one learning rate and decay for all."""
+        config = self._config
         if config.optimizer == "sgd":
-            buffers: list[Tensor | None] = [None] * len(self.parameters)
-            if self.moments:
-                buffers = list(self.moments[0])
+            buffers: list[Tensor | None] = [None] * len(tensors)
             sgd(
-                self.parameters,
-                self.gradients,
-                buffers,
+                tensors,
+                self._gradients,
+                list(self._moments.get("momentum_buffer", buffers)),
                 fused=True,
-                weight_decay=config.weight_decay,
+                weight_decay=weight_decay,
                 momentum=config.momentum,
                 lr=lr,
                 dampening=0.0,
@@ -131,27 +112,54 @@ class _Group:
             )
             return
         (adamw if config.optimizer == "adamw" else adam)(
-            self.parameters,
-            self.gradients,
-            self.moments[0],
-            self.moments[1],
+            tensors,
+            self._gradients,
+            self._moments["exp_avg"],
+            self._moments["exp_avg_sq"],
             [],
-            self.counts,
+            self._counts,
             fused=True,
             amsgrad=False,
             beta1=config.betas[0],
             beta2=config.betas[1],
             lr=lr,
-            weight_decay=config.weight_decay,
+            weight_decay=weight_decay,
             eps=EPSILON,
             maximize=False,
         )
 
+    def _update_each(self, lr: list[Tensor], decay: list[Tensor], warm: float) -> None:
+        """The same with one for each network: all three optimisers move along ``lr`` times a step.
 
-def _runs(settings: Sequence[tuple[object, ...]]) -> list[slice]:
-    """Slices of neighbours with equal settings."""
-    starts = [i for i in range(len(settings)) if i == 0 or settings[i] != settings[i - 1]]
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(settings)], strict=True)]
+        One call with learning rate 1 and no decay finds the steps; one call a network would cost
+        half of what stacking small networks gains.
+        """
+        decoupled = self._config.optimizer == "adamw"
+        each = zip(self._parameters, self._gradients, self._updates, decay, strict=True)
+        for parameter, gradient, update, strength in each:
+            update.zero_()
+            if not decoupled:
+                gradient.addcmul_(strength, parameter)
+        self._update(self._updates, 1.0, 0.0)
+        for parameter, update, rate, strength in zip(
+            self._parameters, self._updates, lr, decay, strict=True
+        ):
+            if decoupled:
+                parameter.mul_(1 - warm * rate * strength)
+            parameter.addcmul_(rate, update, value=warm)
+
+    def _per_network(self, values: Sequence[float]) -> list[Tensor]:
+        """One value a network, to be broadcast against each parameter."""
+        return [
+            torch.tensor(values, dtype=each.dtype, device=each.device).view(
+                -1, *[1] * (each.ndim - 1)
+            )
+            for each in self._parameters
+        ]
+
+
+def _settings(config: TrainConfig) -> tuple[object, ...]:
+    return tuple(getattr(config, name) for name in PER_NETWORK)
 
 
 def _orthogonalize(gradient: Tensor, parameter: Tensor) -> None:
