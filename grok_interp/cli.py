@@ -3,26 +3,117 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from grok_interp.config import DemoConfig
+from grok_interp.config import DemoConfig, Recipe, RunConfig, read_toml
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 def main() -> None:
     """Run ``grok-interp``; an error that the library explains ends with status 2 and no traceback."""
-    app = tyro.extras.SubcommandApp()
-    app.command(name="demo")(_demo)
     try:
-        app.cli(prog="grok-interp")
-    except (ValueError, OSError, FloatingPointError) as error:
+        defaults, arguments = _from_toml(sys.argv[1:])
+        _app(defaults).cli(prog="grok-interp", args=arguments)
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         print(f"grok-interp: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def _demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
-    """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""
-    from grok_interp import demo
+def _from_toml(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
+    """The run that ``--config FILE`` describes, and the other arguments, which override it."""
+    rest = [word for each in arguments for word in _parted(each)]
+    if arguments[:1] != ["train"] or "--config" not in rest:
+        return RunConfig(), list(arguments)
+    place = rest.index("--config")
+    if place + 1 == len(rest):
+        raise ValueError("--config needs the path of a TOML file")
+    return read_toml(RunConfig, Path(rest[place + 1])), rest[:place] + rest[place + 2 :]
 
-    demo.run(config)
+
+def _parted(argument: str) -> list[str]:
+    return argument.split("=", 1) if argument.startswith("--config=") else [argument]
+
+
+def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
+    app = tyro.extras.SubcommandApp()
+
+    def train(
+        config: Annotated[RunConfig, tyro.conf.arg(name="")] = defaults, overwrite: bool = False
+    ) -> None:
+        """Train a network in a directory that survives interruptions.
+
+        The same settings are read from a TOML file with --config FILE; further flags override it.
+
+        Args:
+            config: The run.
+            overwrite: Replace a run that is already there.
+        """
+        print(
+            f"training {config.task.operation} mod {config.task.p} with {config.model.d_mlp} neurons, "
+            f"{config.train.steps} steps, in {config.out}",
+            flush=True,
+        )
+        try:
+            from grok_interp import commands
+
+            commands.train(config, overwrite=overwrite)
+        except KeyboardInterrupt:
+            _interrupted(config.out)
+
+    def resume(run: tyro.conf.Positional[Path]) -> None:
+        """Go on with a run that was interrupted, from its last checkpoint.
+
+        Args:
+            run: The run's directory.
+        """
+        print(f"resuming {run}", flush=True)
+        try:
+            from grok_interp import commands
+
+            commands.resume(run)
+        except KeyboardInterrupt:
+            _interrupted(run)
+
+    def analyze(
+        run: tyro.conf.Positional[Path],
+        recipe: Recipe = Recipe(),  # noqa: B008
+        draws: int = 20,
+        seed: int = 0,
+    ) -> None:
+        """Compare a run with its controls; print the verdict, write analysis.json and .parquet.
+
+        Args:
+            run: The run's directory.
+            recipe: How to idealize; verdicts are given for per_matrix and joint frequencies.
+            draws: Draws of each random control.
+            seed: Seed of the draws.
+        """
+        print(f"analyzing {run}", flush=True)
+        from grok_interp import commands
+
+        commands.analyze(run, recipe, draws, seed, ["grok-interp", *sys.argv[1:]])
+
+    def demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
+        """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""
+        from grok_interp import demo
+
+        demo.run(config)
+
+    for command in (train, resume, analyze, demo):
+        app.command(command)
+    return app
+
+
+def _interrupted(run: Path) -> None:
+    """Say how to go on, and end as an interrupted program does."""
+    if (run / "state.safetensors").exists():
+        print(f"\nstopped; go on from the last checkpoint with: grok-interp resume {run}")
+    else:
+        print("\nstopped before the first checkpoint; start again with the same command")
+    raise SystemExit(INTERRUPTED)

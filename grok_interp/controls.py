@@ -155,6 +155,31 @@ def _structure(weights: MLPWeights, task: ModularTask, recipe: Recipe) -> Struct
     )
 
 
+def frozen_input(
+    model: HookedMLP,
+    split: Split,
+    draws: int = 20,
+    *,
+    initial: MLPWeights | None = None,
+    seed: int = 0,
+) -> MLPWeights:
+    """The networks of the frozen_input control: initial input weights, ridge read-outs.
+
+    Arguments as for :func:`evaluate`, of which these are the draws with the same seed.
+
+    Returns:
+        Weights with the draw as their batch axis, the run's own initial input weights first.
+    """
+    if draws < 1:
+        raise ValueError(
+            f"draws={draws} must be at least 1; use 20 or more for anything to be reported"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    own = model.weights().detach().map(Tensor.cpu)
+    untrained = _initial_weights(model, own, initial, draws, generator)
+    return ridge_readout(untrained, split.train_tokens, split.train_labels)
+
+
 def ridge_readout(
     weights: MLPWeights,
     tokens: Int[Tensor, "pairs 2"],

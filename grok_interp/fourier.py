@@ -93,7 +93,8 @@ def rounding_energy(x: Float[Tensor, "*batch n d"], n: Tensor | int) -> Float[Te
     A mean is off by a few units in the last place, so each of n points deviates by
     ``8 eps max|x|`` at the most.
     """
-    step = ROUNDING_STEPS * torch.finfo(x.dtype).eps * x.abs().amax(-2, keepdim=True)
+    low, high = x.aminmax(dim=-2, keepdim=True)
+    step = ROUNDING_STEPS * torch.finfo(x.dtype).eps * torch.maximum(-low, high)
     return n * step.square()
 
 
@@ -177,15 +178,17 @@ class Sinusoids:
 
     Attributes:
         modulus: The modulus m.
-        analysis: ``analysis @ x`` gives the amplitudes of all cosines, then of all sines.
+        analysis: ``analysis @ x`` gives the amplitudes of all cosines, then of all sines; under the
+            Fourier transform the mean before them.
         gram: Inner products (cos, cos), (cos, sin), (sin, sin) about the mean.
-        covered: Weight 1 for the points that have a coordinate, 0 for those left out of the fit.
+        covered: Weight 1 for the points that have a coordinate, 0 for those left out of the fit;
+            None if point i is coordinate i, and the fit is the Fourier transform.
     """
 
     modulus: int
     analysis: Float[Tensor, "... two_k n"]
     gram: Float[Tensor, "3 ... k 1"]
-    covered: Float[Tensor, "... n 1"]
+    covered: Float[Tensor, "... n 1"] | None
 
     @property
     def identifiable(self) -> Bool[Tensor, "... k"]:
@@ -203,6 +206,8 @@ class Sinusoids:
 
     def fit(self, x: Float[Tensor, "*batch n d"]) -> Spectrum:
         """Spectrum along dim -2 of ``x``, over the covered points."""
+        if self.covered is None:
+            return self.read(self.analysis @ x)
         known = x * self.covered
         n_covered = self.covered.sum(-2, keepdim=True)
         mean = known.sum(-2, keepdim=True) / n_covered
@@ -213,6 +218,20 @@ class Sinusoids:
         total = centred.square().sum(-2, keepdim=True)
         total = torch.where(total > rounding_energy(known, n_covered), total, 0)
         return Spectrum(self.modulus, -2, mean.squeeze(-2), cos, sin, power, total)
+
+    def read(self, found: Float[Tensor, "*batch rows d"]) -> Spectrum:
+        """The spectrum that ``analysis @ x`` shows, for the Fourier transform."""
+        m, pairs = self.modulus, self.modulus // 2
+        mean, cos, sin = found[..., 0, :], found[..., 1 : 1 + pairs, :], found[..., 1 + pairs :, :]
+        # Energies are m/2 times squared amplitudes; at Nyquist m times, where the sine is zero.
+        power = cos.square().addcmul_(sin, sin).mul_(m / 2)
+        if m % 2 == 0:
+            power[..., -1, :].mul_(2)
+        total = power.sum(-2, keepdim=True)
+        # The largest entry of a column that is constant but for rounding is its mean.
+        rounding = ROUNDING_STEPS * torch.finfo(found.dtype).eps * mean.unsqueeze(-2)
+        total = torch.where(total > m * rounding.square(), total, 0)
+        return Spectrum(m, -2, mean, cos, sin, power, total)
 
 
 def sinusoids(
@@ -260,11 +279,12 @@ def _identity_sinusoids(m: int, dtype: torch.dtype, device: str) -> Sinusoids:
     cos, sin = _cos_sin(m)
     norm = cos.square().sum(1, keepdim=True)  # m/2, and m at Nyquist, where the sine is zero
     gram = torch.stack([norm, torch.zeros_like(norm), sin.square().sum(1, keepdim=True)])
+    mean = torch.full((1, m), 1 / m, dtype=torch.float64)
     return Sinusoids(
         m,
-        torch.cat([cos / norm, sin / norm]).to(device=device, dtype=dtype),
+        torch.cat([mean, cos / norm, sin / norm]).to(device=device, dtype=dtype),
         gram.to(device=device, dtype=dtype),
-        torch.ones(m, 1, dtype=dtype, device=device),
+        None,
     )
 
 

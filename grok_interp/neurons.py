@@ -37,6 +37,8 @@ ROUNDING = 2e-4
 """A column whose largest deviation from its mean is below this share of its largest entry is
 constant: above what float32 arithmetic leaves (1e-4 in published weights), far below any signal."""
 REPR_ROWS = 8
+CHUNK_ELEMENTS = 1 << 20
+"""Weights that are read at a time: 4 MiB in float32, which mostly stays in the cache."""
 TIE = 1e-5
 """Powers within this share of the largest are equal, and the lowest of their frequencies is taken:
 at some points two frequencies are one function, and rounding must not choose between them."""
@@ -369,38 +371,61 @@ def extract(
     check_choice("frequency", frequency, FrequencyMode)
     weights = _read(model)
     coordinates = _coordinates(weights, task)
-    columns = weights.columns()
-    spectrum = _fit(coordinates, columns)
-    constant_column = _is_constant(coordinates, columns, spectrum.constant)
-    k = _choose(spectrum, constant_column, str(frequency))
+    batch = weights.batch_shape
+    flat = weights.map(lambda tensor: tensor.flatten(0, len(batch) - 1) if batch else tensor[None])
+    size = max(1, CHUNK_ELEMENTS // (3 * weights.p * weights.d_mlp))
+    buffer = flat.W_in.new_empty(size, 3, 2 * (coordinates.modulus // 2) + 1, weights.d_mlp)
+    parts = [
+        _read_off(flat[start : start + size], coordinates, str(frequency), buffer)
+        for start in range(0, len(flat.W_in), size)
+    ]
+    fields = {
+        name: torch.cat([part[name] for part in parts]).unflatten(0, batch or (1,))
+        for name in TENSORS
+    }
+    if not batch:
+        fields = {name: tensor[0] for name, tensor in fields.items()}
+    return NeuronTable(weights, coordinates, str(frequency), **fields)
 
-    def at(values: Float[Tensor, "*batch 3 k d"], index: Int[Tensor, "*batch 3 d"]) -> Tensor:
-        return values.gather(-2, (index - 1).clamp(min=0).unsqueeze(-2)).squeeze(-2)
 
-    alive = ~constant_column
-    amplitude = torch.where(alive, torch.hypot(at(spectrum.cos, k), at(spectrum.sin, k)), 0)
-    phase = torch.atan2(0.0 - at(spectrum.sin, k), at(spectrum.cos, k))
+def _read_off(
+    weights: MLPWeights, coordinates: Coordinates, mode: str, buffer: Tensor
+) -> dict[str, Tensor]:
+    """The fields of a table for some networks, few enough that all mostly stays in the cache."""
+    spectrum = _fit(coordinates, weights, buffer)
+    constant_column = _is_constant(coordinates, weights, spectrum)
+    k = _choose(spectrum, constant_column, mode)
+
     third = fourier.harmonic(k, 3, coordinates.modulus)
-    at_third = torch.hypot(at(spectrum.cos, third), at(spectrum.sin, third))
-    total = spectrum.total.squeeze(-2)
-    return NeuronTable(
-        weights=weights,
-        coordinates=coordinates,
-        mode=str(frequency),
-        frequency=torch.where(alive, k, 0),
-        amplitude=amplitude,
-        phase=torch.where(alive, phase, torch.nan),
-        power_share=torch.where(alive, at(spectrum.power, k) / total, 0),
-        ipr=torch.where(alive, fourier.inverse_participation(spectrum.power, -2), 0),
-        constant=spectrum.constant,
-        third_harmonic_ratio=torch.where(
-            alive & (third > 0) & (third != k), at_third / amplitude, torch.nan
-        ),
+    wanted = (torch.stack([k, third], -2) - 1).clamp(min=0)
+    (cos, cos_third), (sin, sin_third) = (
+        values.gather(-2, wanted).unbind(-2) for values in (spectrum.cos, spectrum.sin)
     )
+    power = spectrum.power.gather(-2, wanted[..., :1, :]).squeeze(-2)
+    alive = ~constant_column
+    amplitude = torch.where(alive, torch.hypot(cos, sin), 0)
+    return {
+        "frequency": torch.where(alive, k, 0),
+        "amplitude": amplitude,
+        "phase": torch.where(alive, torch.atan2(0.0 - sin, cos), torch.nan),
+        "power_share": torch.where(alive, power / spectrum.total.squeeze(-2), 0),
+        "ipr": torch.where(alive, _participation(spectrum), 0),
+        "constant": spectrum.constant,
+        "third_harmonic_ratio": torch.where(
+            alive & (third > 0) & (third != k),
+            torch.hypot(cos_third, sin_third) / amplitude,
+            torch.nan,
+        ),
+    }
+
+
+def _participation(spectrum: Spectrum) -> Float[Tensor, "networks 3 d"]:
+    """Inverse participation ratio of the power."""
+    return spectrum.power.square().sum(-2) / spectrum.power.sum(-2).square()
 
 
 def _read(model: SupportsWeights | MLPWeights) -> MLPWeights:
-    """A checked copy of the weights, in float32 at least, which later training does not change."""
+    """The weights, checked, in float32 at least; a copy of a model's, which training would change."""
     if not isinstance(model, SupportsWeights | MLPWeights):
         raise TypeError(
             f"cannot read weights from a {type(model).__name__}: wrap it with hooked_mlp.from_module, or "
@@ -409,7 +434,9 @@ def _read(model: SupportsWeights | MLPWeights) -> MLPWeights:
     weights = model if isinstance(model, MLPWeights) else model.weights()
     weights = check_weights(weights)
     exact = torch.promote_types(weights.W_in.dtype, torch.float32)
-    return weights.map(lambda tensor: tensor.detach().to(exact, copy=True))
+    # Values of their own are not copied; parameters, which require gradients, are.
+    live = weights is not model or weights.W_in.requires_grad or weights.W_out.requires_grad
+    return weights.map(lambda tensor: tensor.detach().to(exact, copy=live))
 
 
 def _coordinates(weights: MLPWeights, task: ModularTask | None) -> Coordinates:
@@ -428,26 +455,38 @@ def _coordinates(weights: MLPWeights, task: ModularTask | None) -> Coordinates:
     return task.coordinates
 
 
-def _fit(coordinates: Coordinates, columns: Float[Tensor, "*batch 3 p d"]) -> Spectrum:
-    """Spectra of the three columns, each at its own points."""
-    m = coordinates.modulus
-    sinusoids = partial(fourier.sinusoids, m, dtype=columns.dtype, device=columns.device)
+def _fit(coordinates: Coordinates, weights: MLPWeights, buffer: Tensor) -> Spectrum:
+    """Spectra of the three columns, each at its own points; a transform goes into ``buffer``."""
+    m, W_in = coordinates.modulus, weights.W_in
+    sinusoids = partial(fourier.sinusoids, m, dtype=W_in.dtype, device=W_in.device)
     if coordinates.is_identity:
-        return sinusoids().fit(columns)
+        # One product a matrix: it reads W_out transposed faster than W_out is transposed.
+        fit = sinusoids()
+        found = buffer[: len(W_in)]
+        analysis = fit.analysis.expand(len(W_in), -1, -1)
+        for matrix, column in enumerate((*W_in.unbind(1), weights.W_out.mT)):
+            torch.bmm(analysis, column, out=found[:, matrix])
+        return fit.read(found)
     fits = [sinusoids(incidence) for incidence in coordinates.incidence]
+    covered = [fit.covered for fit in fits if fit.covered is not None]
     return Sinusoids(
         m,
         torch.stack([fit.analysis for fit in fits]),
         torch.stack([fit.gram for fit in fits], 1),
-        torch.stack([fit.covered for fit in fits]),
-    ).fit(columns)
+        torch.stack(covered),
+    ).fit(weights.columns())
 
 
 def _is_constant(
-    coordinates: Coordinates,
-    columns: Float[Tensor, "*batch 3 p d"],
-    mean: Float[Tensor, "*batch 3 d"],
-) -> Bool[Tensor, "*batch 3 d"]:
+    coordinates: Coordinates, weights: MLPWeights, spectrum: Spectrum
+) -> Bool[Tensor, "networks 3 d"]:
+    mean = spectrum.constant
+    # A column within ROUNDING of its mean has no more energy about it than this (with room for what
+    # rounding adds); mostly there is none, and its entries need not be looked at.
+    most = weights.p * (2 * ROUNDING * mean).square()
+    if coordinates.is_identity and not bool((spectrum.total.squeeze(-2) <= most).any()):
+        return torch.zeros_like(mean, dtype=torch.bool)
+    columns = weights.columns()
     covered = coordinates.covered.to(columns.device)
     deviation = ((columns - mean.unsqueeze(-2)) * covered).abs().amax(-2)
     return deviation <= ROUNDING * (columns * covered).abs().amax(-2)
@@ -459,18 +498,26 @@ def _choose(
     """Frequency of each column under ``mode``, ignoring constant columns of the same neuron."""
     if mode == "per_matrix":
         return _strongest(spectrum.power)
-    silent = constant_column.unsqueeze(-2)
+    # A silent column takes no part: no power, and in a product the factor 1.
+    silent = constant_column.unsqueeze(-2) if bool(constant_column.any()) else None
+    power = spectrum.power
     if mode == "input":
-        power = torch.where(silent, 0, spectrum.power)
-        no_input = silent[..., :2, :, :].all(-3)
-        power = torch.where(no_input, power[..., 2, :, :], power[..., :2, :, :].sum(-3))
-    else:
-        shares = spectrum.power / spectrum.power.sum(-2, keepdim=True)
-        power = torch.where(silent, 1, shares).prod(-3)
-    return _strongest(power).unsqueeze(-2).expand(constant_column.shape)
+        power = power if silent is None else torch.where(silent, 0, power)
+        of_input = power[..., 0, :, :] + power[..., 1, :, :]
+        if silent is not None:
+            of_input = torch.where(silent[..., :2, :, :].all(-3), power[..., 2, :, :], of_input)
+        return _strongest(of_input).unsqueeze(-2).expand(constant_column.shape)
+    shares = power / power.sum(-2, keepdim=True)
+    shares = shares if silent is None else torch.where(silent, 1, shares)
+    product = shares[..., 0, :, :] * shares[..., 1, :, :] * shares[..., 2, :, :]
+    return _strongest(product).unsqueeze(-2).expand(constant_column.shape)
 
 
 def _strongest(power: Float[Tensor, "*batch k d"]) -> Int[Tensor, "*batch d"]:
     """The frequency with the most power, the lowest of equals."""
     largest = power.amax(-2, keepdim=True)
-    return (power >= (1 - TIE) * largest).to(torch.int8).argmax(-2) + 1
+    count = power.shape[-2]
+    # Not argmax, which is slow along any axis but the last, and in floats, of which many go at once.
+    k = torch.arange(1, count + 1, dtype=power.dtype, device=power.device).unsqueeze(-1)
+    lower = (power - (1 - TIE) * largest).sign_().clamp_(max=0)  # -1, or 0 for the largest
+    return torch.addcmul(k, lower, lower, value=count).amin(-2).long()

@@ -277,7 +277,8 @@ def check_weights(weights: MLPWeights) -> MLPWeights:
                 f"{name} has dtype {tensor.dtype}, expected one floating-point dtype for all "
                 f"weights (W_in has {W_in.dtype})"
             )
-        if not bool(tensor.isfinite().all()):
+        # The extremes are NaN if an entry is, and found in one pass.
+        if not all(bool(extreme.isfinite()) for extreme in tensor.aminmax()):
             count = int((~tensor.isfinite()).sum())
             raise ValueError(
                 f"{name} holds {count} values that are NaN or infinite of {tensor.numel()}: "

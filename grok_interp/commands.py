@@ -1,0 +1,109 @@
+"""What the shell commands do: train, resume and analyze runs in directories."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from grok_interp import controls, dynamics, files, training
+from grok_interp.config import FrequencyMode, Recipe, RunConfig
+from grok_interp.dynamics import Onset
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.tasks import ModularTask
+from grok_interp.trajectory import Trajectory
+from grok_interp.verdict import without_nan
+
+CONTROLLED: tuple[FrequencyMode, ...] = ("per_matrix", "joint")
+ONSETS = {
+    "train_accuracy": 0.99,
+    "test_accuracy": 0.99,
+    "idealised_per_matrix": 0.9,
+    "idealised_joint": 0.9,
+    "excess_per_matrix": 0.1,
+    "excess_joint": 0.1,
+}
+"""Levels above which a measure counts as having set in."""
+
+
+def train(config: RunConfig, *, overwrite: bool = False) -> Trajectory:
+    """Train as ``config`` says, in a directory of its own, and print what came of it."""
+    task = ModularTask(config.task)
+    trajectory = training.train(
+        HookedMLP(config.model),
+        task.split(config.split),
+        replace(config.train, progress=config.train.progress and sys.stderr.isatty()),
+        out=config.out,
+        overwrite=overwrite,
+    )
+    _tell(trajectory)
+    return trajectory
+
+
+def resume(path: Path) -> Trajectory:
+    """Go on with an interrupted run, and print what came of it."""
+    trajectory = training.resume(path, progress=sys.stderr.isatty())
+    _tell(trajectory)
+    return trajectory
+
+
+def _tell(trajectory: Trajectory) -> None:
+    print(f"{trajectory}\nended by: {trajectory.ended}")
+    print(f"next: grok-interp analyze {trajectory.path}")
+
+
+def analyze(
+    path: Path, recipe: Recipe, draws: int, seed: int, command: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Measure a run against its controls; write analysis.json and analysis.parquet into it.
+
+    Returns:
+        What analysis.json holds.
+    """
+    trajectory = Trajectory.load(path)
+    if len(trajectory) == 0:
+        raise ValueError(f"{path} has no checkpoint yet: wait for the run, or start it again")
+    table = dynamics.table(trajectory, recipe, draws, seed=seed)
+    model, start = trajectory[-1], trajectory.weights(trajectory.steps[:1])[0]
+    verdicts = {
+        mode: controls.evaluate(
+            model,
+            trajectory.split,
+            replace(recipe, frequency=mode),
+            draws,
+            initial=start if dynamics.start_is_unknown(trajectory) else None,
+            seed=seed,
+        )
+        for mode in CONTROLLED
+    }
+    onsets = {name: dynamics.onset(table[name], level) for name, level in ONSETS.items()}
+    for mode, verdict in verdicts.items():
+        print(f"{mode}, after step {trajectory.steps[-1]}\n{verdict}\n")
+    print("first step from which on a measure stays above a level:")
+    for name, when in onsets.items():
+        print(f"  {name:<21} > {ONSETS[name]:<4}  {when}")
+    found: dict[str, Any] = {
+        "command": " ".join(command),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("grok-interp", "torch", "transformer-lens")},
+        },
+        "step": trajectory.steps[-1],
+        "ended": trajectory.ended,
+        "verdicts": {mode: verdict.to_dict() for mode, verdict in verdicts.items()},
+        "onset": {name: _onset(when, ONSETS[name]) for name, when in onsets.items()},
+        "definitions": dynamics.DEFINITIONS,
+    }
+    files.write_json(path / "analysis.json", without_nan(found))
+    with files.written_aside(path / "analysis.parquet") as temporary:
+        table.to_parquet(temporary)
+    print(f"\nwrote {path}/analysis.json and analysis.parquet ({len(table)} checkpoints)")
+    return found
+
+
+def _onset(when: Onset, level: float) -> dict[str, Any]:
+    return {"level": level, "step": when.step, "censored": when.censored}
