@@ -14,9 +14,10 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from cattrs import Converter
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 ActivationName = Literal["relu", "quadratic", "gelu", "identity", "custom"]
 DTypeName = Literal["float32", "float64", "float16", "bfloat16"]
@@ -531,6 +532,8 @@ def _converter() -> Converter:
 
     So plain values and tuples pass as they are, where cattrs would make 59 of "59" and of 59.9.
     """
+    from cattrs import Converter  # a tenth of a second that the command line's help can do without
+
     converter = Converter(detailed_validation=False)
     for kind in (int, str, bool):
         converter.register_structure_hook(kind, lambda value, _: value)

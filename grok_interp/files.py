@@ -20,6 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
+METADATA = "grok_interp"
+"""The entry of a safetensors file's metadata that holds ours."""
+
+
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that takes ``path``'s place when the block succeeds.
@@ -79,10 +83,14 @@ def read_json(file: Path, advice: str) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file so that ``path`` is never half written."""
+    """Write a safetensors file so that ``path`` is never half written.
+
+    Equal contents make equal bytes, which several entries of metadata, in the random order that
+    safetensors writes them in, would not; so all are one entry, as JSON.
+    """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with written_aside(path) as temporary:
-        save_file(plain, temporary, metadata=dict(metadata))
+        save_file(plain, temporary, metadata={METADATA: json.dumps(dict(metadata), sort_keys=True)})
 
 
 def read_metadata(file: Path, advice: str) -> dict[str, str]:
@@ -93,7 +101,14 @@ def read_metadata(file: Path, advice: str) -> dict[str, str]:
         ValueError: Naming the file, if it is not a whole safetensors file.
     """
     with _opened(file, advice) as opened:
-        return opened.metadata() or {}
+        entry = (opened.metadata() or {}).get(METADATA, "{}")
+    try:
+        found = json.loads(entry)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} has metadata {entry!r}, which is not ours; {advice}")
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def read_any_tensors(file: Path, advice: str) -> dict[str, Tensor]:
