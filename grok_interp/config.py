@@ -541,6 +541,9 @@ def _converter() -> Converter:
         float, lambda value, _: float(value) if type(value) is int else value
     )
     converter.register_structure_hook_func(
+        lambda hint: get_origin(hint) is Literal, lambda value, _: value
+    )
+    converter.register_structure_hook_func(
         _holds_tuple, lambda value, _: tuple(value) if isinstance(value, list) else value
     )
     return converter

@@ -19,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-
 METADATA = "grok_interp"
 """The entry of a safetensors file's metadata that holds ours."""
 

@@ -90,7 +90,7 @@ def test_each_network_moves_as_it_would_alone(fields: dict, same: bool) -> None:
     together, gradients = draw(3, 0), draw(3, 1)
     optimizer = Optimizer(together, gradients, configs)
     alone, own = [], []
-    for i, config in enumerate(configs):
+    for i in range(3):
         alone.append({name: tensor[i : i + 1].clone() for name, tensor in together.items()})
         own.append({name: tensor[i : i + 1].clone() for name, tensor in gradients.items()})
     singles = [Optimizer(*each) for each in zip(alone, own, [[c] for c in configs], strict=True)]

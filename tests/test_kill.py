@@ -1,0 +1,81 @@
+"""kill -9 at random moments, again and again, and the run ends as if nothing had happened."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import killed_run
+import pytest
+
+from grok_interp import files
+from grok_interp.trajectory import Trajectory
+
+KILLS = 24
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and file.name not in ("wall_clock.json", ".lock")
+    }
+
+
+def step_of(path: Path) -> int:
+    """Steps that the run would go on from; -1 before the first checkpoint."""
+    if not (path / "state.safetensors").exists():
+        return -1
+    return int(files.read_metadata(path / "state.safetensors", "")["step"])
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Forked from a server that has imported everything but computed nothing yet; before Python 3.12
+    # it finds modules by PYTHONPATH only.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["killed_run"])
+
+    def start(path: Path) -> multiprocessing.Process:
+        process = context.Process(target=killed_run.go, args=(path,))
+        process.start()
+        return process
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    undisturbed = start(whole)
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
+
+    moments, killed_at = random.Random(0), []
+    for _ in range(KILLS):
+        before = step_of(cut)
+        process = start(cut)
+        while step_of(cut) == before:  # until its own first checkpoint
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.3))
+        alive = process.is_alive()
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        if alive and process.exitcode == -signal.SIGKILL and step_of(cut) < killed_run.STEPS:
+            killed_at.append(step_of(cut))
+        Trajectory.load(cut)  # whatever the moment, what is there can be read
+    assert len(killed_at) >= 15, killed_at
+    assert len(set(killed_at)) >= 5, killed_at
+    assert killed_at == sorted(killed_at)
+    last = start(cut)
+    last.join()
+    assert last.exitcode == 0
+
+    assert contents(cut) == contents(whole)
+    one, other = Trajectory.load(cut), Trajectory.load(whole)
+    assert one.ended == "all steps"
+    assert one.metrics.equals(other.metrics)
+    assert len(one) == killed_run.STEPS // killed_run.EVERY + 1
+    assert json.loads((cut / "wall_clock.json").read_text())["seconds"] > 0
+    print(f"killed {len(killed_at)} times mid-training, after steps {sorted(set(killed_at))}")
