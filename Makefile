@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEEDED_GB := 8
 
-.PHONY: help install demo test test-slow lint lock clean
+.PHONY: help install demo test test-slow bench lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,11 @@ test: $(STAMP) ## unit tests
 
 test-slow: $(STAMP) ## tests that train for longer
 	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP) ## ratios that performance is held to; wants an idle machine
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/ensemble.py
+	$(BIN)/python benchmarks/extract.py
 
 lint: $(STAMP) ## ruff, mypy, the layering, and the lock files
 	$(BIN)/ruff check .

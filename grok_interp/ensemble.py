@@ -67,7 +67,7 @@ def train(
         for model, split, config in zip(models, splits, configs, strict=True)
     ]
     failed = []
-    for block in _blocks(members):
+    for block in blocks(members):
         for member, reason in zip(block, run_together(block), strict=True):
             if isinstance(reason, FloatingPointError):
                 failed.append(f"model {members.index(member)}: {reason}")
@@ -76,17 +76,17 @@ def train(
     return [member.trajectory for member in members]
 
 
-def _blocks(members: Sequence[Member]) -> list[list[Member]]:
+def blocks(members: Sequence[Member]) -> list[list[Member]]:
     """Members that train together, in blocks of nearly equal size that fit the cache."""
     shapes: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         shapes.setdefault(member.job.shape, []).append(member)
-    blocks = []
+    found = []
     for alike in shapes.values():
         count = math.ceil(len(alike) / block_size(alike[0].job))
         size = math.ceil(len(alike) / count)
-        blocks += [alike[start : start + size] for start in range(0, len(alike), size)]
-    return blocks
+        found += [alike[start : start + size] for start in range(0, len(alike), size)]
+    return found
 
 
 def block_size(job: Job) -> int:
