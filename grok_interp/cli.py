@@ -9,10 +9,11 @@ from typing import Annotated
 
 import tyro
 
-from grok_interp.config import DemoConfig, Recipe, RunConfig, read_toml
+from grok_interp.config import EXISTS, DemoConfig, Recipe, RunConfig, read_toml
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+LOADING = "(loading torch and TransformerLens takes ten seconds and more)"
 
 
 def main() -> None:
@@ -23,6 +24,9 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         print(f"grok-interp: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("\ngrok-interp: stopped", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _from_toml(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
@@ -54,17 +58,17 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
             config: The run.
             overwrite: Replace a run that is already there.
         """
+        out = config.out
+        if not overwrite and (out / "state.safetensors").exists():
+            raise FileExistsError(EXISTS.format(path=out))
         print(
             f"training {config.task.operation} mod {config.task.p} with {config.model.d_mlp} neurons, "
-            f"{config.train.steps} steps, in {config.out}",
+            f"{config.train.steps} steps, in {out} {LOADING}",
             flush=True,
         )
-        try:
-            from grok_interp import commands
+        from grok_interp import commands
 
-            commands.train(config, overwrite=overwrite)
-        except KeyboardInterrupt:
-            _interrupted(config.out)
+        commands.train(config, overwrite=overwrite)
 
     def resume(run: tyro.conf.Positional[Path]) -> None:
         """Go on with a run that was interrupted, from its last checkpoint.
@@ -72,13 +76,11 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         Args:
             run: The run's directory.
         """
-        print(f"resuming {run}", flush=True)
-        try:
-            from grok_interp import commands
+        _check_run(run)
+        print(f"resuming {run} {LOADING}", flush=True)
+        from grok_interp import commands
 
-            commands.resume(run)
-        except KeyboardInterrupt:
-            _interrupted(run)
+        commands.resume(run)
 
     def analyze(
         run: tyro.conf.Positional[Path],
@@ -94,7 +96,8 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
             draws: Draws of each random control.
             seed: Seed of the draws.
         """
-        print(f"analyzing {run}", flush=True)
+        _check_run(run)
+        print(f"analyzing {run} {LOADING}", flush=True)
         from grok_interp import commands
 
         commands.analyze(run, recipe, draws, seed, ["grok-interp", *sys.argv[1:]])
@@ -110,10 +113,10 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
     return app
 
 
-def _interrupted(run: Path) -> None:
-    """Say how to go on, and end as an interrupted program does."""
-    if (run / "state.safetensors").exists():
-        print(f"\nstopped; go on from the last checkpoint with: grok-interp resume {run}")
-    else:
-        print("\nstopped before the first checkpoint; start again with the same command")
-    raise SystemExit(INTERRUPTED)
+def _check_run(run: Path) -> None:
+    """Refuse what is no run before the imports; what is in it is looked at afterwards."""
+    if not (run / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{run} is not the directory of a run, which has a config.json: pass one that grok-interp "
+            "train wrote"
+        )

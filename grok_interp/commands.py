@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,27 +32,46 @@ ONSETS = {
 
 def train(config: RunConfig, *, overwrite: bool = False) -> Trajectory:
     """Train as ``config`` says, in a directory of its own, and print what came of it."""
-    task = ModularTask(config.task)
-    trajectory = training.train(
-        HookedMLP(config.model),
-        task.split(config.split),
-        replace(config.train, progress=config.train.progress and sys.stderr.isatty()),
-        out=config.out,
-        overwrite=overwrite,
-    )
+    model, split = HookedMLP(config.model), ModularTask(config.task).split(config.split)
+    with _interruptible(config.out):
+        trajectory = training.train(model, split, config.train, out=config.out, overwrite=overwrite)
     _tell(trajectory)
     return trajectory
 
 
 def resume(path: Path) -> Trajectory:
     """Go on with an interrupted run, and print what came of it."""
-    trajectory = training.resume(path, progress=sys.stderr.isatty())
+    before = Trajectory.load(path, on_damage="skip")
+    total = before.train_config.steps
+    if before.ended == "":
+        print(f"from step {before.steps[-1] if len(before) else 0} of {total}", flush=True)
+    else:
+        print("nothing to do: the run has ended", flush=True)
+    with _interruptible(path):
+        trajectory = training.resume(path)
     _tell(trajectory)
     return trajectory
 
 
+@contextmanager
+def _interruptible(path: Path) -> Iterator[None]:
+    """Add to Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (path / "state.safetensors").exists():
+            print(f"\ngo on from the last checkpoint with: grok-interp resume {path}")
+        raise
+
+
 def _tell(trajectory: Trajectory) -> None:
-    print(f"{trajectory}\nended by: {trajectory.ended}")
+    last = trajectory.metrics.iloc[-1]
+    print(f"{trajectory.path}: step {trajectory.metrics.index[-1]}, ended by {trajectory.ended}")
+    for side, names in (
+        ("train", ("train_loss", "train_accuracy")),
+        ("test", ("test_loss", "test_accuracy")),
+    ):
+        print(f"  {side:<5} loss {last[names[0]]:.4g}, accuracy {last[names[1]]:.4f}")
     print(f"next: grok-interp analyze {trajectory.path}")
 
 
@@ -64,9 +83,11 @@ def analyze(
     Returns:
         What analysis.json holds.
     """
-    trajectory = Trajectory.load(path)
+    trajectory = Trajectory.load(path, on_damage="skip")
     if len(trajectory) == 0:
         raise ValueError(f"{path} has no checkpoint yet: wait for the run, or start it again")
+    if trajectory.ended == "":
+        print(f"unfinished: step {trajectory.steps[-1]} of {trajectory.train_config.steps}")
     table = dynamics.table(trajectory, recipe, draws, seed=seed)
     model, start = trajectory[-1], trajectory.weights(trajectory.steps[:1])[0]
     verdicts = {
@@ -101,7 +122,7 @@ def analyze(
     files.write_json(path / "analysis.json", without_nan(found))
     with files.written_aside(path / "analysis.parquet") as temporary:
         table.to_parquet(temporary)
-    print(f"\nwrote {path}/analysis.json and analysis.parquet ({len(table)} checkpoints)")
+    print(f"\nwrote {path}/analysis.json and {path}/analysis.parquet ({len(table)} checkpoints)")
     return found
 
 

@@ -42,6 +42,11 @@ METRICS = (
     "gradient_norm",
 )
 """What every evaluation during training measures, and what a stop rule may refer to."""
+EXISTS = (
+    "{path} exists and is not empty: choose another directory, resume the run in it (grok-interp resume "
+    "{path}), or pass overwrite=True (--overwrite) to replace it"
+)
+"""What is said of a directory that a run is not written to."""
 LOG_SPACED_PER_DECADE = 10
 """Log-spaced checkpoints to a factor of ten in steps."""
 NAMED_OPERATIONS = {"add": "a + b", "subtract": "a - b", "multiply": "a * b"}
@@ -541,7 +546,7 @@ def _converter() -> Converter:
         float, lambda value, _: float(value) if type(value) is int else value
     )
     converter.register_structure_hook_func(
-        lambda hint: get_origin(hint) is Literal, lambda value, _: value
+        lambda hint: str(get_origin(hint)) == str(Literal), lambda value, _: value
     )
     converter.register_structure_hook_func(
         _holds_tuple, lambda value, _: tuple(value) if isinstance(value, list) else value

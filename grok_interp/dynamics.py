@@ -8,6 +8,7 @@ is made from this run's own initial input weights and noisy labels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -72,6 +73,11 @@ def table(
     """
     if len(trajectory) == 0:
         raise ValueError(f"{trajectory!r} has no checkpoints to measure: train it first")
+    if trajectory.steps[0] != 0:
+        raise ValueError(
+            f"the first readable checkpoint is of step {trajectory.steps[0]}, and the controls need the "
+            "weights at step 0: restore that file, or measure checkpoints with controls.evaluate"
+        )
     recipe = Recipe() if recipe is None else recipe
     recipes = {mode: replace(recipe, frequency=mode) for mode in MODES}
     task = trajectory.split.task
@@ -131,7 +137,7 @@ class Onset:
     censored: bool
 
     def __str__(self) -> str:
-        return f"after step {self.step} if at all" if self.censored else f"step {self.step}"
+        return f"not by step {self.step}" if self.censored else f"step {self.step}"
 
 
 def onset(metric: pd.Series[Any], level: float) -> Onset:
@@ -167,6 +173,9 @@ def _measured(
     found = {mode: _idealised(weights, trajectory, recipe) for mode, recipe in recipes.items()}
     joint, by_itself = found["joint"][0], found["per_matrix"][0]
     norms = measures.weight_norms(weights)
+    if trajectory.model_config.tied_operands:  # written out twice in the weights
+        once = norms["W_in"] / math.sqrt(2)
+        norms |= {"W_in": once, "total": (norms["total"].square() - once.square()).sqrt()}
     columns = {
         "accuracy": right.mean(-1),
         "train_accuracy": trained.double().mean(-1),

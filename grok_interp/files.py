@@ -37,7 +37,11 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        # On the disk before it has the name, and the name before anything that relies on it.
+        _flush(temporary, os.O_RDWR)
         os.replace(temporary, path)
+        if os.name == "posix":
+            _flush(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,6 +50,15 @@ def clear_temporary(folder: Path) -> None:
     """Remove what killed processes left behind in the folder; not while another writes there."""
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def _flush(path: Path, mode: int) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, mode)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

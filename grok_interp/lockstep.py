@@ -62,13 +62,25 @@ _DEFAULTS: dict[str, Any] = {
 
 def can_stack(model: HookedMLP) -> bool:
     """Whether gradients by :mod:`.gradients` are those of the model's own forward pass."""
-    return model.W_in.dtype in DTYPES and not any(
+    return model.W_in.dtype in DTYPES and not is_altered(model)
+
+
+def is_altered(model: HookedMLP) -> bool:
+    """Whether a user's hooks, on modules or on parameters, or methods of a subclass take part."""
+    overridden = type(model).forward is not HookedMLP.forward
+    overridden |= type(model)._logits is not HookedMLP._logits
+    on_modules = any(
         module._forward_hooks
         or module._backward_hooks
         or module._forward_pre_hooks
         or module._backward_pre_hooks
         for module in model.modules()
     )
+    on_parameters = any(
+        parameter._backward_hooks or parameter._post_accumulate_grad_hooks
+        for parameter in model.parameters()
+    )
+    return overridden or on_modules or on_parameters
 
 
 class Lockstep:
@@ -174,12 +186,16 @@ class Lockstep:
     def select(self, keep: Sequence[int], done: int) -> Lockstep:
         """The same with only the networks ``keep``, after ``done`` steps."""
         index = torch.tensor(keep, device=self._labels.device)
-        return Lockstep(
+        rest = Lockstep(
             [self.jobs[i] for i in keep],
             done,
             {name: tensor[index] for name, tensor in self.optimizer.state.items()},
             {name: tensor[index] for name, tensor in self.parameters.items()},
         )
+        for name, gradient in rest.gradients.items():
+            gradient.copy_(self.gradients[name][index])
+        rest._fresh = self._fresh
+        return rest
 
     def write_back(self, index: int) -> None:
         """Copy one network's parameters into its model, where they are not the model's own."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -88,5 +87,8 @@ def logit_gradients(
 
 
 def _stablemax(logits: Tensor) -> Tensor:
-    """``s(x)``: ``x + 1`` for ``x >= 0``, ``1 / (1 - x)`` below."""
-    return torch.where(logits >= 0, F.relu(logits) + 1, 1 / (1 - logits.clamp(max=0)))
+    """``s(x)``: ``x + 1`` for ``x >= 0``, ``1 / (1 - x)`` below.
+
+    The clamps keep the branch not taken finite, and lie away from 0, where the slope is 1.
+    """
+    return torch.where(logits >= 0, logits.clamp(min=-0.5) + 1, 1 / (1 - logits.clamp(max=0)))

@@ -421,7 +421,8 @@ def _read_off(
 
 def _participation(spectrum: Spectrum) -> Float[Tensor, "networks 3 d"]:
     """Inverse participation ratio of the power."""
-    return spectrum.power.square().sum(-2) / spectrum.power.sum(-2).square()
+    # Shares first: squares of the power of a neuron that has decayed away would vanish.
+    return (spectrum.power / spectrum.power.sum(-2, keepdim=True)).square().sum(-2)
 
 
 def _read(model: SupportsWeights | MLPWeights) -> MLPWeights:

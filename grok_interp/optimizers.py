@@ -19,9 +19,17 @@ from grok_interp.config import TrainConfig
 EPSILON = 1e-8
 """Added to the root of Adam's second moment, as PyTorch does by default."""
 TINY = 1e-30
-"""Added to squared norms before dividing by them."""
+"""Added to norms, in float64, before dividing by them."""
 PER_NETWORK = ("lr", "weight_decay")
 """Fields in which networks that are updated together may differ."""
+
+
+def moments(config: TrainConfig) -> tuple[str, ...]:
+    """Kinds of moments that training as ``config`` says keeps for each parameter."""
+    kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
+    if config.optimizer == "sgd":
+        kinds = ("momentum_buffer",) if config.momentum else ()
+    return (*kinds, "gradient_average") if config.gradient == "grokfast" else kinds
 
 
 class Optimizer:
@@ -50,22 +58,17 @@ class Optimizer:
         self._config = config = configs[0]
         self._parameters = list(parameters.values())
         self._gradients = [gradients[name] for name in parameters]
-        kinds = ["exp_avg", "exp_avg_sq"]
-        if config.optimizer == "sgd":
-            kinds = ["momentum_buffer"] if config.momentum else []
-        if config.gradient == "grokfast":
-            kinds = [*kinds, "gradient_average"]
-        moments = {
-            kind: [torch.zeros_like(tensor) for tensor in self._parameters] for kind in kinds
+        self._moments = {
+            kind: [torch.zeros_like(tensor) for tensor in self._parameters]
+            for kind in moments(config)
         }
         self.state = {
             f"{kind}.{name}": tensor
-            for kind, tensors in moments.items()
+            for kind, tensors in self._moments.items()
             for name, tensor in zip(parameters, tensors, strict=True)
         }
         for name, tensor in (state or {}).items():
             self.state[name].copy_(tensor)
-        self._moments = moments
         self._counts = [torch.tensor(float(done), device=each.device) for each in self._parameters]
         self._lr = self._decay = None
         if any(_settings(each) != _settings(config) for each in configs):
@@ -164,10 +167,10 @@ def _settings(config: TrainConfig) -> tuple[object, ...]:
 
 def _orthogonalize(gradient: Tensor, parameter: Tensor) -> None:
     """Take from each network's gradient its part along the parameter, then restore its length."""
+    # In float64, since squares of the small gradients that this is for vanish in float32.
     axes = tuple(range(1, gradient.ndim))
-    length = gradient.square().sum(axes, keepdim=True).sqrt()
-    along = (gradient * parameter).sum(axes, keepdim=True)
-    along = along / (parameter.square().sum(axes, keepdim=True) + TINY)
-    gradient.sub_(along * parameter)
-    left = gradient.square().sum(axes, keepdim=True)
-    gradient.mul_(length / (left + TINY).sqrt())
+    g, w = gradient.double(), parameter.double()
+    along = (g * w).sum(axes, keepdim=True) / (w.square().sum(axes, keepdim=True) + TINY)
+    left = g - along * w
+    length, left_length = (each.square().sum(axes, keepdim=True).sqrt() for each in (g, left))
+    gradient.copy_(left * (length / (left_length + TINY)))

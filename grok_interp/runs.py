@@ -36,6 +36,7 @@ from torch import Tensor
 
 from grok_interp import files
 from grok_interp.config import (
+    EXISTS,
     HookedMLPConfig,
     SplitConfig,
     TaskConfig,
@@ -44,6 +45,7 @@ from grok_interp.config import (
     from_dict,
     to_dict,
 )
+from grok_interp.optimizers import moments
 from grok_interp.tasks import ModularTask, Split
 from grok_interp.weights import parameter_shapes
 
@@ -51,9 +53,10 @@ SCHEMA = 1
 """Version of the format; a file of a later one is refused."""
 FORMAT = "grok_interp run"
 OnDamage = Literal["raise", "skip"]
+ANALYSIS = ("analysis.json", "analysis.parquet")
 PARTS = (
     *("config.json", "split.safetensors", "checkpoints", "metrics", "state.safetensors"),
-    *("wall_clock.json", "analysis.json", "analysis.parquet"),
+    *("wall_clock.json", *ANALYSIS),
 )
 """What overwriting a run removes; other files in its directory are left alone."""
 
@@ -170,12 +173,11 @@ class RunDirectory:
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"{path} is a file: choose another directory for the run")
         inside = [each for each in path.iterdir() if each.name != ".lock"] if path.is_dir() else []
-        if inside and not overwrite:
-            raise FileExistsError(
-                f"{path} exists and is not empty: choose another directory, resume the run in it "
-                f"(grok-interp resume {path}), or pass overwrite=True (--overwrite) to replace it"
-            )
-        if inside and not _is_run(path):
+        started = any(each.name not in PARTS and not _is_temporary(each) for each in inside)
+        started |= (path / "state.safetensors").exists()
+        if started and not overwrite:
+            raise FileExistsError(EXISTS.format(path=path))
+        if started and not _is_run(path):
             raise FileExistsError(
                 f"{path} holds files that are not a grok_interp run, which overwrite does not remove: "
                 "choose another directory"
@@ -265,20 +267,53 @@ class RunDirectory:
         """
         file = self.path / "state.safetensors"
         metadata = self._state_metadata()
-        moments = files.read_any_tensors(file, STATE_ADVICE)
-        return State(int(metadata["step"]), int(metadata["met"]), metadata["ended"], moments)
+        numbers = [metadata["step"], metadata["met"]]
+        if not all(number.isdecimal() for number in numbers):
+            raise ValueError(f"{file} says step and met are {numbers}; {STATE_ADVICE}")
+        step, met = map(int, numbers)
+        trained = self.train_config.trainable
+        expected = {
+            f"{kind}.{name}": tensor
+            for kind in moments(self.train_config)
+            for name, tensor in self._expected.items()
+            if (trained is None or name in trained) and not metadata["ended"].startswith("failed")
+        }
+        found = files.read_tensors(file, expected, STATE_ADVICE)
+        if step not in self._steps and not metadata["ended"]:
+            raise ValueError(
+                f"{self._checkpoint(step)}, which the run would go on from, is missing or damaged; "
+                f"{STATE_ADVICE}"
+            )
+        return State(step, met, metadata["ended"], found)
 
     # Writing ------------------------------------------------------------------------------------
 
-    def continue_from(self, state: State) -> None:
-        """Lock the run, remove what was written after ``state``, and go on from there.
+    @classmethod
+    def open_to_write(cls, path: Path) -> tuple[RunDirectory, State]:
+        """Lock a run, then read it and where it stands; damaged files of other steps are left out.
 
         Raises:
             RuntimeError: If another process is writing there.
+            FileNotFoundError: If there is no run, or none that reached a checkpoint.
+            ValueError: Naming the file that cannot be used.
         """
-        self._acquire()
-        for folder in (self.path, self.path / "checkpoints", self.path / "metrics"):
+        locked = cls.open(path, "skip")
+        locked._acquire()
+        try:
+            run = cls.open(path, "skip")
+            state = run.state()
+        except BaseException:
+            locked.close()
+            raise
+        run._lock = locked._lock
+        for folder in (path, path / "checkpoints", path / "metrics"):
             files.clear_temporary(folder)
+        return run, state
+
+    def continue_from(self, state: State) -> None:
+        """Remove what was written after ``state``, and go on from there."""
+        for name in ANALYSIS:  # of the run as it stood
+            (self.path / name).unlink(missing_ok=True)
         for step in [step for step in self._steps if step > state.step]:
             self._checkpoint(step).unlink(missing_ok=True)
         for part in [part for part in self._parts if int(part.stem) > state.step]:
@@ -394,6 +429,10 @@ History = InMemory | RunDirectory
 """What a training loop writes and a trajectory reads."""
 REST_ADVICE = "Trajectory.load(path, on_damage='skip') leaves it out and reads the rest of the run"
 STATE_ADVICE = "the run cannot be resumed, but Trajectory.load reads what it has stored"
+
+
+def _is_temporary(file: Path) -> bool:
+    return file.name.startswith(".") and file.suffix == ".tmp"
 
 
 def _is_run(path: Path) -> bool:

@@ -12,6 +12,7 @@ the bits of one that was not, on one machine and with one number of threads.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,13 +25,17 @@ from tqdm import tqdm
 
 from grok_interp.config import TrainConfig as TrainConfig
 from grok_interp.hooked_mlp import HookedMLP
-from grok_interp.lockstep import Job, Lockstep, can_stack
+from grok_interp.lockstep import Job, Lockstep, is_altered
 from grok_interp.runs import History, InMemory, RunDirectory, State
 from grok_interp.tasks import Split
 from grok_interp.trajectory import Trajectory
 
 ALL_STEPS = "all steps"
 """Why a run ended that took every step."""
+FAILED = "failed: "
+"""How the reason begins of a run whose numbers stopped being finite."""
+SHOWN_EVERY = {True: 0.1, False: 30.0}
+"""Seconds between updates of the bar on a terminal, and in a file."""
 
 
 def train(
@@ -94,17 +99,19 @@ def resume(path: str | Path, *, progress: bool = True) -> Trajectory:
         FileNotFoundError: If there is no run, or it was killed before its first checkpoint.
         ValueError: Naming the file that is damaged.
         RuntimeError: If another process is training there.
+        FloatingPointError: If the run ended because its numbers stopped being finite.
     """
-    run = RunDirectory.open(Path(path))
-    trajectory = Trajectory.load(path)
-    state = run.state()
-    if state.ended:
-        return trajectory
-    run.continue_from(state)
+    run, state = RunDirectory.open_to_write(Path(path))
     try:
-        model = trajectory.at(state.step)
-        job = Job(model, run.split, replace(run.train_config, progress=progress))
-        return _run_alone(job, run, state)
+        if state.ended.startswith(FAILED):
+            raise FloatingPointError(f"{path} cannot go on: {state.ended.removeprefix(FAILED)}")
+        config = run.train_config
+        stored = Trajectory(run.model_config, run.split, config, run.model_config.act_fn, run)
+        if state.ended:
+            return stored
+        model = stored.at(state.step)
+        run.continue_from(state)
+        return _run_alone(Job(model, run.split, replace(config, progress=progress)), run, state)
     finally:
         run.close()
 
@@ -154,10 +161,10 @@ def _check_storable(model: HookedMLP) -> None:
             "act_fn='custom' stands for a callable, which a run directory cannot hold: train with "
             "out=None, or use a named activation"
         )
-    if not can_stack(model) and model.W_in.dtype in (torch.float32, torch.float64):
+    if is_altered(model):
         raise ValueError(
-            "the model has hooks, which a run directory cannot hold, so the run could not be resumed: "
-            "train with out=None, or remove the hooks"
+            "the model has hooks or a forward of its own, which a run directory cannot hold, so the run "
+            "could not be resumed: train with out=None, or remove them"
         )
 
 
@@ -213,6 +220,7 @@ def run_together(
             initial=step,
             desc="train",
             unit="step",
+            mininterval=SHOWN_EVERY[sys.stderr.isatty()],
             disable=not config.progress,
         ) as bar,
     ):
@@ -272,7 +280,7 @@ def _look(
         if error is None and (stored or index in ended):
             member.history.checkpoint(step, parameters)
         if stored or index in ended:
-            reason = str(ended.get(index, ""))
+            reason = ("" if error is None else FAILED) + str(ended.get(index, ""))
             moments = stack.of(stack.optimizer.state, index) if error is None else {}
             member.history.save(State(step, member.met, reason, moments))
     return ended
@@ -287,9 +295,12 @@ def _not_finite(
     parameters: Mapping[str, Tensor], row: Mapping[str, float], step: int, config: TrainConfig
 ) -> FloatingPointError | None:
     loss = row.get("train_loss", 0.0)
-    if math.isfinite(loss) and all(bool(tensor.isfinite().all()) for tensor in parameters.values()):
+    if not math.isfinite(loss):
+        what = f"the loss is {loss}"
+    elif not all(bool(tensor.isfinite().all()) for tensor in parameters.values()):
+        what = "weights are not finite"
+    else:
         return None
-    what = f"the loss is {loss}" if row else "weights are not finite"
     return FloatingPointError(f"{what} at step {step}: lower lr={config.lr}, or the initial scale")
 
 

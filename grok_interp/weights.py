@@ -163,8 +163,8 @@ class MLPWeights:
         )
 
     def detach(self) -> MLPWeights:
-        """The same weights outside of any gradient graph."""
-        return self.map(Tensor.detach)
+        """A copy of the weights, outside of any gradient graph, that training does not change."""
+        return self.map(lambda tensor: tensor.detach().clone())
 
     def __getitem__(self, index: Any) -> MLPWeights:
         """Index the leading batch axes."""

@@ -48,8 +48,8 @@ def test_help_imports_neither_torch_nor_transformer_lens(command: str, option: s
         (["train", "--task.p", "23", "--model.p", "31"], ["model.p=31", "task.p=23"]),
         (["train", "--config", "nowhere.toml"], ["nowhere.toml", "does not exist"]),
         (["train", "--config"], ["--config needs the path"]),
-        (["resume", "nowhere"], ["nowhere/config.json", "does not exist"]),
-        (["analyze", "nowhere"], ["nowhere/config.json", "does not exist"]),
+        (["resume", "nowhere"], ["nowhere is not the directory of a run"]),
+        (["analyze", "nowhere"], ["nowhere is not the directory of a run"]),
     ],
 )
 def test_bad_values_end_with_one_line_and_status_2(
@@ -109,7 +109,7 @@ def test_train_then_analyze(
     grok("train", *small, monkeypatch=monkeypatch)
     printed = capsys.readouterr().out
     assert printed.startswith("training add mod 7 with 8 neurons, 30 steps, in ")
-    assert "ended by: all steps" in printed
+    assert "ended by all steps" in printed
     stored = Trajectory.load(out)
     assert stored.split.config.label_noise == 0.3
     assert stored.model_config.p == 7

@@ -116,7 +116,23 @@ def test_onset_is_the_first_step_from_which_on_the_level_is_exceeded(values, exp
     metric = pd.Series(values, index=pd.Index([0, 10, 20, 30], name="step"))
     found = dynamics.onset(metric, 0.9)
     assert (found.step, found.censored) == expected
-    assert ("if at all" in str(found)) == found.censored
+    assert ("not by step" in str(found)) == found.censored
+
+
+def test_shared_operands_count_once_in_norms() -> None:
+    model = HookedMLP(p=P, d_mlp=D, seed=3, tied_operands=True)
+    split = ModularTask(P).split(0.6, seed=1)
+    run = training.train(model, split, steps=4, eval_every=2, checkpoint_every=2, progress=False)
+    table = dynamics.table(run, draws=2)
+    for name in ("weight_norm", "weight_norm_W_in", "weight_norm_W_out"):
+        np.testing.assert_allclose(table[name], run.metrics[name], rtol=1e-6)
+
+
+def test_without_its_start_a_run_has_no_control(trajectory: Trajectory) -> None:
+    history = training.InMemory()
+    history.checkpoint(40, trajectory.history.read(40))
+    with pytest.raises(ValueError, match="first readable checkpoint is of step 40"):
+        dynamics.table(replace(trajectory, history=history))
 
 
 def test_errors(trajectory: Trajectory) -> None:

@@ -142,6 +142,18 @@ def test_no_pairs_give_nan() -> None:
     assert tally.accuracy("own", 0).isnan().all()
 
 
+def test_the_slope_of_stablemax_at_zero_is_one() -> None:
+    """Where its branches meet; autograd and the formula agree: 1/3 - [j = y]."""
+    logits = torch.zeros(1, 3, requires_grad=True)
+    pair_losses(logits, torch.tensor([0]), "stablemax").sum().backward()
+    formula = gradients.logit_gradients(
+        logits.detach(), torch.tensor([0]), torch.tensor([-1.0]), "stablemax", torch.empty(1, 3)
+    )
+    expected = torch.tensor([[-2 / 3, 1 / 3, 1 / 3]])
+    torch.testing.assert_close(logits.grad, expected)
+    torch.testing.assert_close(formula, expected)
+
+
 def test_float64_softmax_learns_where_float32_has_collapsed() -> None:
     """At a margin of 30 nats softmax in float32 is exactly 1 and its gradient exactly 0."""
     logits = torch.tensor([[30.0, 0.0, -5.0]])

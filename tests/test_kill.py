@@ -56,7 +56,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     for _ in range(KILLS):
         before = step_of(cut)
         process = start(cut)
-        while step_of(cut) == before:  # until its own first checkpoint
+        while step_of(cut) == before and process.is_alive():  # until its own first checkpoint
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.3))
         alive = process.is_alive()

@@ -1,6 +1,8 @@
 """Accuracy, margin, rank, loss and norms against loops over pairs."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -283,3 +285,33 @@ def test_the_sides_of_a_split():
 def test_bad_pairs_are_named(tokens, labels, error, words):
     with pytest.raises(error, match=words):
         measures.accuracy(network(), tokens=tokens, labels=labels)
+
+
+@pytest.mark.slow
+def test_all_pairs_at_p_499_stay_within_memory() -> None:
+    """Peak memory of a fresh process over that of its imports, in measuring and in an evaluation of training.
+
+    All activations at once would take 2 GB, all logits .5 GB.
+    """
+    program = (
+        "import resource, torch\n"
+        "from grok_interp import measures, training\n"
+        "from grok_interp.hooked_mlp import HookedMLP\n"
+        "from grok_interp.tasks import ModularTask\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "before = peak()\n"
+        "task = ModularTask(499)\n"
+        "model = HookedMLP(p=499, d_mlp=2048, seed=0)\n"
+        "print(float(measures.accuracy(model, task)), peak() - before)\n"
+        "split = task.split(0.1, seed=0)\n"
+        "run = training.train(model, split, steps=0, progress=False)\n"
+        "print(run.metrics['test_accuracy'].iloc[-1], peak() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    lines = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+    assert len(lines) == 2
+    for accuracy, extra in lines:
+        assert 0 <= accuracy < 0.1
+        assert 0 < extra < 1.3 * 2**30, f"{extra / 2**30:.2f} GiB"

@@ -582,3 +582,25 @@ def test_repr_says_what_the_weights_were_read_as() -> None:
         assert f"read {'as ' if len(words) < 6 else ''}{words}" in repr(
             neurons.extract(weights, ModularTask(23, operation))
         )
+
+
+def test_a_neuron_that_has_decayed_away_is_read_as_well_as_before() -> None:
+    """At 1e-12 of its size the squares of its power vanish in float32, its shares do not."""
+    model = HookedMLP(p=23, d_mlp=4, seed=0)
+    whole = neurons.extract(model)
+    with torch.no_grad():
+        model.W_in[:, :, 0] *= 1e-12
+        model.W_out[0] *= 1e-12
+    decayed = neurons.extract(model)
+    torch.testing.assert_close(decayed.ipr, whole.ipr)
+    assert torch.equal(decayed.frequency, whole.frequency)
+
+
+def test_a_table_does_not_change_with_the_model() -> None:
+    model = HookedMLP(p=11, d_mlp=4, seed=0)
+    for given in (model, model.weights(), model.weights().detach()):
+        table = neurons.extract(given)
+        before = table.weights.W_in.clone()
+        with torch.no_grad():
+            model.W_in.add_(1)
+        assert torch.equal(table.weights.W_in, before)

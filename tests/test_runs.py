@@ -264,6 +264,83 @@ def test_a_damaged_state_stops_resuming_but_not_reading(run: Path) -> None:
         training.resume(run)
 
 
+def test_an_optimiser_state_that_does_not_fit_is_refused(run: Path) -> None:
+    """Moments must not be broadcast or restarted in silence."""
+    directory = training.RunDirectory.open(run)
+    moments = dict(directory.state().moments)
+    assert len(moments) == 4
+
+    def resumed_with(**changes) -> None:
+        kept = {name: tensor for name, tensor in (moments | changes).items() if tensor is not None}
+        directory.save(training.State(20, 0, "", kept))
+        training.resume(run, progress=False)
+
+    for changes, message in (
+        ({"exp_avg.W_in": torch.zeros(1)}, r"state\.safetensors: tensor exp_avg\.W_in is"),
+        ({"exp_avg.W_out": None}, r"state\.safetensors: tensor exp_avg\.W_out is missing"),
+        ({"foo": torch.zeros(1)}, r"state\.safetensors: tensor foo is not expected"),
+        ({"exp_avg.W_in": moments["exp_avg.W_in"] * torch.nan}, r"exp_avg\.W_in holds NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            resumed_with(**changes)
+    resumed_with()
+
+
+def test_resuming_needs_the_last_checkpoint_only(run: Path) -> None:
+    directory = training.RunDirectory.open(run)
+    directory.save(training.State(40, 0, "", directory.state().moments))
+    truncate(run / "checkpoints" / "0000000020.safetensors")
+    with pytest.warns(UserWarning, match=r"left out: .*0000000020"):
+        assert training.resume(run, progress=False).steps == (0, 40, 60)
+    directory.save(training.State(40, 0, "", directory.state().moments))
+    (run / "checkpoints" / "0000000040.safetensors").unlink()
+    with (
+        pytest.raises(ValueError, match=r"0000000040\.safetensors, which the run would go on from"),
+        pytest.warns(UserWarning, match="left out"),
+    ):
+        training.resume(run, progress=False)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(self, step: int, parameters: dict) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.RunDirectory, "checkpoint", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            start(tmp_path / "run")
+    assert (tmp_path / "run" / "config.json").exists()
+    (tmp_path / "run" / ".config.json.abc.tmp").write_text("half")
+    (tmp_path / "run" / "config.json").unlink()  # killed while it was overwritten
+    assert start(tmp_path / "run").ended == "all steps"
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_full_batches_of_a_wide_network_resume_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a size where products are divided among threads and pairs among chunks."""
+    split = ModularTask(59).split(0.8, seed=1)
+    config = TrainConfig(steps=6, checkpoint_every=2, eval_every=3, progress=False)
+    model = HookedMLP(p=59, d_mlp=512, seed=2)
+    training.train(model, split, config, out=tmp_path / "whole")
+    original = training.Lockstep.step
+
+    def killed(self, number: int) -> None:
+        if number == 3:
+            raise KeyboardInterrupt
+        original(self, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Lockstep, "step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(HookedMLP(p=59, d_mlp=512, seed=2), split, config, out=tmp_path / "cut")
+    training.resume(tmp_path / "cut", progress=False)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
 def test_two_processes_do_not_write_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,9 +387,14 @@ def test_what_no_file_can_hold_is_refused_before_training(tmp_path: Path) -> Non
     custom = HookedMLP.from_weights(model.W_in.detach(), model.W_out.detach(), act_fn=torch.tanh)
     with pytest.raises(ValueError, match="act_fn='custom' stands for a callable"):
         training.train(custom, split, CONFIG, out=tmp_path / "a")
-    model.add_hook("blocks.0.mlp.hook_post", lambda post, hook: post)
-    with pytest.raises(ValueError, match="the model has hooks"):
-        training.train(model, split, CONFIG, out=tmp_path / "b")
+    half = HookedMLP(p=P, d_mlp=D, dtype="bfloat16")
+    masked = HookedMLP(p=P, d_mlp=D)
+    masked.W_in.register_hook(lambda gradient: 0 * gradient)
+    for hooked in (model, half):
+        hooked.add_hook("blocks.0.mlp.hook_post", lambda post, hook: post)
+    for hooked in (model, half, masked):
+        with pytest.raises(ValueError, match="the model has hooks"):
+            training.train(hooked, split, CONFIG, out=tmp_path / "b")
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
 
@@ -333,6 +415,9 @@ def test_a_diverging_run_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="at step 10: lower lr"):
         start(tmp_path / "run", config)
     stored = Trajectory.load(tmp_path / "run")
+    assert stored.ended.startswith("failed: ")
     assert "at step 10" in stored.ended
+    with pytest.raises(FloatingPointError, match=r"run cannot go on: .* at step 10"):
+        training.resume(tmp_path / "run")
     assert stored.steps == (0,)
     assert np.isfinite(stored.metrics["train_loss"].iloc[0])

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grok_interp import training
 from grok_interp.config import TrainConfig
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask, Split
@@ -279,6 +280,118 @@ def test_a_hook_on_the_gradient_takes_part(split: Split) -> None:
     before = model.W_in.detach().clone()
     train(model, split, steps=3, weight_decay=0.0, progress=False)
     assert torch.equal(model.W_in, before)
+
+
+def test_a_hook_on_a_parameter_and_a_forward_of_its_own_take_part(split: Split) -> None:
+    masked = make()
+    masked.W_in.register_hook(lambda gradient: 0 * gradient)
+    before = masked.W_in.detach().clone()
+    train(masked, split, steps=3, weight_decay=0.0, progress=False)
+    assert torch.equal(masked.W_in, before)
+
+    class Silent(HookedMLP):
+        def forward(self, *args, **kwargs):
+            return 0 * super().forward(*args, **kwargs)
+
+    silent = Silent(p=P, d_mlp=D, seed=2)
+    before = silent.W_out.detach().clone()
+    traj = train(silent, split, steps=3, weight_decay=0.0, progress=False)
+    assert torch.equal(silent.W_out, before)
+    assert traj.metrics["train_loss"].iloc[-1] == pytest.approx(math.log(P))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_trains_through_the_models_own_forward(split: Split, dtype: str) -> None:
+    model = make(dtype=dtype)
+    traj = train(model, split, steps=60, lr=0.02, weight_decay=0.0, progress=False)
+    assert traj.metrics["train_loss"].iloc[-1] < 0.8 * traj.metrics["train_loss"].iloc[0]
+    assert traj.tensors["W_in"].dtype == getattr(torch, dtype)
+
+
+def test_reduced_precision_is_set_for_the_run_only(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    original = training.Lockstep.step
+
+    def looking(self, number: int) -> None:
+        seen.append(torch.get_float32_matmul_precision())
+        original(self, number)
+
+    monkeypatch.setattr(training.Lockstep, "step", looking)
+    train(make(), split, steps=2, matmul_precision="medium", progress=False)
+    assert seen == ["medium", "medium"]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize(
+    ("rule", "held", "last"),
+    [
+        ("train_loss < 100", 1, 0),
+        ("train_loss < 100", 3, 20),
+        ("train_loss > 100", 1, 60),
+        ("weight_norm >= 0", 2, 10),
+    ],
+)
+def test_a_stop_rule_ends_the_run_when_it_held_long_enough(
+    split: Split, rule: str, held: int, last: int
+) -> None:
+    traj = train(
+        make(), split, steps=60, eval_every=10, stop=rule, stop_evaluations=held, progress=False
+    )
+    assert traj.steps[-1] == traj.metrics.index[-1] == last
+    assert traj.ended == ("all steps" if last == 60 else f"stop rule: {rule}")
+
+
+def test_minibatches_cover_every_pair_once_an_epoch_in_a_new_order(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    original = training.Lockstep._draw
+
+    def recording(self, number: int, size: int):
+        batch = original(self, number, size)
+        drawn.append(batch)
+        return batch
+
+    monkeypatch.setattr(training.Lockstep, "_draw", recording)
+    pairs = len(split.train_index)
+    size = 20
+    per_epoch = math.ceil(pairs / size)
+    train(make(), split, steps=2 * per_epoch, batch_size=size, progress=False)
+    assert [batch.pairs for batch in drawn[:per_epoch]] == [20] * (pairs // 20) + [pairs % 20]
+    orders = []
+    for epoch in (drawn[:per_epoch], drawn[per_epoch:]):
+        tokens = torch.cat([batch.tokens[0] for batch in epoch])
+        labels = torch.cat([batch.labels[0] for batch in epoch])
+        rows = tokens[:, 0] * P + tokens[:, 1]
+        order = rows.argsort()
+        wanted = (split.train_tokens[:, 0] * P + split.train_tokens[:, 1]).argsort()
+        assert torch.equal(tokens[order], split.train_tokens[wanted])
+        assert torch.equal(labels[order], split.train_labels[wanted])
+        orders.append(rows)
+    assert not torch.equal(*orders)
+
+
+def test_gradient_and_weight_norms_are_those_of_the_full_batch(split: Split) -> None:
+    for fields in ({}, {"batch_size": 16}):
+        model = make(bias_in=True)
+        traj = train(
+            model, split, steps=12, eval_every=6, checkpoint_every=6, progress=False, **fields
+        )
+        for step in traj.steps:
+            checkpoint, row = traj.at(step), traj.metrics.loc[step]
+            checkpoint(split.train_tokens, split.train_labels, return_type="loss").backward()
+            squares = 0.0
+            for name in ("W_in", "W_out", "b_in"):
+                parameter = getattr(checkpoint, name)
+                norm = float(parameter.grad.norm())
+                assert row[f"gradient_norm_{name}"] == pytest.approx(norm, rel=1e-4)
+                assert row[f"weight_norm_{name}"] == pytest.approx(
+                    float(parameter.detach().norm()), rel=1e-5
+                )
+                squares += norm**2
+            assert row["gradient_norm"] == pytest.approx(math.sqrt(squares), rel=1e-4)
 
 
 def test_everything_may_be_training_data() -> None:
