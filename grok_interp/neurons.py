@@ -394,7 +394,9 @@ def _read_off(
     """The fields of a table for some networks, few enough that all mostly stays in the cache."""
     spectrum = _fit(coordinates, weights, buffer)
     constant_column = _is_constant(coordinates, weights, spectrum)
-    k = _choose(spectrum, constant_column, mode)
+    # Squares of the power of a neuron that has decayed away would vanish; those of shares do not.
+    shares = spectrum.power / spectrum.power.sum(-2, keepdim=True)
+    k = _choose(spectrum.power, shares, constant_column, mode)
 
     third = fourier.harmonic(k, 3, coordinates.modulus)
     wanted = (torch.stack([k, third], -2) - 1).clamp(min=0)
@@ -409,7 +411,7 @@ def _read_off(
         "amplitude": amplitude,
         "phase": torch.where(alive, torch.atan2(0.0 - sin, cos), torch.nan),
         "power_share": torch.where(alive, power / spectrum.total.squeeze(-2), 0),
-        "ipr": torch.where(alive, _participation(spectrum), 0),
+        "ipr": torch.where(alive, shares.square().sum(-2), 0),
         "constant": spectrum.constant,
         "third_harmonic_ratio": torch.where(
             alive & (third > 0) & (third != k),
@@ -417,12 +419,6 @@ def _read_off(
             torch.nan,
         ),
     }
-
-
-def _participation(spectrum: Spectrum) -> Float[Tensor, "networks 3 d"]:
-    """Inverse participation ratio of the power."""
-    # Shares first: squares of the power of a neuron that has decayed away would vanish.
-    return (spectrum.power / spectrum.power.sum(-2, keepdim=True)).square().sum(-2)
 
 
 def _read(model: SupportsWeights | MLPWeights) -> MLPWeights:
@@ -494,21 +490,22 @@ def _is_constant(
 
 
 def _choose(
-    spectrum: Spectrum, constant_column: Bool[Tensor, "*batch 3 d"], mode: str
+    power: Float[Tensor, "*batch 3 k d"],
+    shares: Float[Tensor, "*batch 3 k d"],
+    constant_column: Bool[Tensor, "*batch 3 d"],
+    mode: str,
 ) -> Int[Tensor, "*batch 3 d"]:
     """Frequency of each column under ``mode``, ignoring constant columns of the same neuron."""
     if mode == "per_matrix":
-        return _strongest(spectrum.power)
+        return _strongest(power)
     # A silent column takes no part: no power, and in a product the factor 1.
     silent = constant_column.unsqueeze(-2) if bool(constant_column.any()) else None
-    power = spectrum.power
     if mode == "input":
         power = power if silent is None else torch.where(silent, 0, power)
         of_input = power[..., 0, :, :] + power[..., 1, :, :]
         if silent is not None:
             of_input = torch.where(silent[..., :2, :, :].all(-3), power[..., 2, :, :], of_input)
         return _strongest(of_input).unsqueeze(-2).expand(constant_column.shape)
-    shares = power / power.sum(-2, keepdim=True)
     shares = shares if silent is None else torch.where(silent, 1, shares)
     product = shares[..., 0, :, :] * shares[..., 1, :, :] * shares[..., 2, :, :]
     return _strongest(product).unsqueeze(-2).expand(constant_column.shape)
