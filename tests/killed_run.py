@@ -7,7 +7,7 @@ from grok_interp.config import TrainConfig
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 
-STEPS, EVERY = 8000, 40
+STEPS, EVERY = 10000, 40
 
 
 def go(path: Path) -> None:
