@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from grok_interp import controls, dynamics, files, training
+from grok_interp import controls, dynamics, files, runs, training
 from grok_interp.config import FrequencyMode, Recipe, RunConfig
 from grok_interp.dynamics import Onset
 from grok_interp.hooked_mlp import HookedMLP
@@ -109,10 +107,7 @@ def analyze(
         print(f"  {name:<21} > {ONSETS[name]:<4}  {when}")
     found: dict[str, Any] = {
         "command": " ".join(command),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("grok-interp", "torch", "transformer-lens")},
-        },
+        "versions": runs.versions(),
         "step": trajectory.steps[-1],
         "ended": trajectory.ended,
         "verdicts": {mode: verdict.to_dict() for mode, verdict in verdicts.items()},

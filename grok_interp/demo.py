@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -23,6 +21,7 @@ from grok_interp import controls, figures, files, idealize, measures, neurons, r
 from grok_interp.config import DemoConfig, FrequencyMode, Recipe, TrainConfig
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.neurons import NeuronTable
+from grok_interp.runs import versions
 from grok_interp.tasks import ModularTask, Split
 from grok_interp.trajectory import Trajectory
 from grok_interp.verdict import SMALL_EXCESS, Verdict, without_nan
@@ -100,10 +99,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
         "train_fraction": TRAIN_FRACTION,
         "label_noise": LABEL_NOISE,
     }
-    summary["versions"] = {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("grok-interp", "torch", "transformer-lens", "numpy")},
-    }
+    summary["versions"] = versions()
     files.write_text(
         config.out / "summary.json",
         json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n",

@@ -386,10 +386,7 @@ class RunDirectory:
             "split": to_dict(config),
             "model": to_dict(self.model_config),
             "train": to_dict(self.train_config),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("grok-interp", "torch", "transformer-lens")},
-            },
+            "versions": versions(),
             "threads": torch.get_num_threads(),
         }
 
@@ -429,6 +426,12 @@ History = InMemory | RunDirectory
 """What a training loop writes and a trajectory reads."""
 REST_ADVICE = "Trajectory.load(path, on_damage='skip') leaves it out and reads the rest of the run"
 STATE_ADVICE = "the run cannot be resumed, but Trajectory.load reads what it has stored"
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with."""
+    packages = ("grok-interp", "torch", "transformer-lens", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def _is_temporary(file: Path) -> bool:

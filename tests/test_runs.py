@@ -58,7 +58,9 @@ def test_a_directory_and_memory_hold_the_same_run(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["schema"] == 1
     assert config["model"]["seed"] == 2
-    assert set(config["versions"]) == {"python", "grok-interp", "torch", "transformer-lens"}
+    assert set(config["versions"]) == {
+        *("python", "grok-interp", "torch", "transformer-lens", "numpy")
+    }
 
 
 def test_only_what_is_asked_for_is_read(run: Path) -> None:
