@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 METADATA = "grok_interp"
@@ -101,8 +101,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     safetensors writes them in, would not; so all are one entry, as JSON.
     """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    entry = {METADATA: json.dumps(dict(metadata), sort_keys=True)}
     with written_aside(path) as temporary:
-        save_file(plain, temporary, metadata={METADATA: json.dumps(dict(metadata), sort_keys=True)})
+        # Not save_file: it writes to a temporary file of its own, which a kill would leave behind
+        # under a name that is not ours to remove.
+        temporary.write_bytes(save(plain, entry))
 
 
 def read_metadata(file: Path, advice: str) -> dict[str, str]:

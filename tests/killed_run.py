@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from grok_interp import training
+import torch
+
+from grok_interp import files, training
 from grok_interp.config import TrainConfig
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
@@ -20,3 +22,10 @@ def go(path: Path) -> None:
         steps=STEPS, checkpoint_every=EVERY, eval_every=30, batch_size=100, seed=5, progress=False
     )
     training.train(HookedMLP(p=23, d_mlp=32, seed=4), split, config, out=path, overwrite=True)
+
+
+def write_again_and_again(path: Path) -> None:
+    """Write 8 MB to one file until killed, so that nearly every moment is within a write."""
+    tensors = {"x": torch.zeros(2**21)}
+    while True:
+        files.write_tensors(path, tensors, {})

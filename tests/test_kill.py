@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import killed_run
@@ -16,6 +18,7 @@ from grok_interp import files
 from grok_interp.trajectory import Trajectory
 
 KILLS = 24
+Start = Callable[..., BaseProcess]
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -33,20 +36,44 @@ def step_of(path: Path) -> int:
     return int(files.read_metadata(path / "state.safetensors", "")["step"])
 
 
-@pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Forked from a server that has imported everything but computed nothing yet; before Python 3.12
-    # it finds modules by PYTHONPATH only.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Start a child process, forked from a server that has imported everything."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # before Python 3.12 the only way
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["killed_run"])
 
-    def start(path: Path) -> multiprocessing.Process:
-        process = context.Process(target=killed_run.go, args=(path,))
+    def start(path: Path, target: Callable[[Path], None] = killed_run.go) -> BaseProcess:
+        process = context.Process(target=target, args=(path,))
         process.start()
         return process
+
+    return start
+
+
+@pytest.mark.slow
+def test_a_write_killed_at_random_moments_leaves_only_what_can_be_cleared(
+    tmp_path: Path, start: Start
+) -> None:
+    moments, left = random.Random(0), 0
+    for _ in range(40):
+        process = start(tmp_path / "x.safetensors", killed_run.write_again_and_again)
+        while not any(tmp_path.iterdir()):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        left += len([file for file in tmp_path.iterdir() if file.name != "x.safetensors"])
+        files.clear_temporary(tmp_path)
+        assert {file.name for file in tmp_path.iterdir()} <= {"x.safetensors"}
+        (tmp_path / "x.safetensors").unlink(missing_ok=True)
+    assert left > 10
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
+    tmp_path: Path, start: Start
+) -> None:
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     undisturbed = start(whole)
@@ -75,7 +102,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     assert last.exitcode == 0
 
     first, second = contents(cut), contents(whole)
-    assert first.keys() == second.keys()
+    assert first.keys() - second.keys() == second.keys() - first.keys() == set()
     assert [name for name in first if first[name] != second[name]] == []
     one, other = Trajectory.load(cut), Trajectory.load(whole)
     assert one.ended == "all steps"
