@@ -16,8 +16,6 @@ coordinates says only that no such form was found.
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,102 +27,12 @@ from torch import Tensor
 from grok_interp.config import NAMED_OPERATIONS
 from grok_interp.config import SplitConfig as SplitConfig
 from grok_interp.config import TaskConfig as TaskConfig
+from grok_interp.polynomials import Polynomial
 
 NO_COORDINATE = -1
 """Marks a token without a coordinate."""
 MIN_PRODUCT_MODULUS = 5
 """Least prime at which the p - 1 discrete logarithms have a frequency."""
-MAX_EXPONENT = 10_000
-"""Largest exponent a polynomial may have; more is surely a slip of the pen."""
-
-MAX_DEPTH = 200
-"""Deepest nesting of a polynomial; a sum of n terms is n deep."""
-
-_BINARY: dict[type[ast.operator], Callable[[Tensor, Tensor], Tensor]] = {
-    ast.Add: torch.add,
-    ast.Sub: torch.sub,
-    ast.Mult: torch.mul,
-}
-
-
-def _not_a_polynomial(text: str, why: str) -> ValueError:
-    shown = text if len(text) <= 80 else text[:77] + "..."
-    return ValueError(
-        f"operation={shown!r} is not a polynomial in a and b ({why}): use 'add', 'subtract', "
-        "'multiply', or integers, a, b, +, -, * and ** with a whole exponent, such as 'a**2 + b**2'"
-    )
-
-
-class _Polynomial:
-    """Tables over all pairs of a polynomial's expressions, outermost first, each reduced mod p."""
-
-    def __init__(self, text: str, p: int) -> None:
-        self.text, self.p = text, p
-        try:
-            self.tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise _not_a_polynomial(text, "it cannot be parsed") from error
-        depth, level = 0, [self.tree]
-        while level:
-            depth += 1
-            level = [
-                c for node in level for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr)
-            ]
-        if depth > MAX_DEPTH:
-            raise _not_a_polynomial(text, f"it is nested {depth} deep, more than {MAX_DEPTH}")
-
-    def table(self, node: ast.expr) -> Int[Tensor, "p p"]:
-        """Value of ``node`` at every (a, b); entries below p, so products fit into int64."""
-        if isinstance(node, ast.Name) and node.id in ("a", "b"):
-            values = torch.arange(self.p)
-            column = values[:, None] if node.id == "a" else values[None, :]
-            return column.expand(self.p, self.p)
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return torch.full((self.p, self.p), node.value % self.p)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            inner = self.table(node.operand)
-            return (-inner if isinstance(node.op, ast.USub) else inner) % self.p
-        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-            left, right = self.table(node.left), self.table(node.right)
-            return _BINARY[type(node.op)](left, right) % self.p
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-            return self._power(self.table(node.left), self._exponent(node.right))
-        raise _not_a_polynomial(self.text, f"{ast.unparse(node)!r} is not allowed")
-
-    def _exponent(self, node: ast.expr) -> int:
-        value = node.value if isinstance(node, ast.Constant) else None
-        if type(value) is int and 0 <= value <= MAX_EXPONENT:
-            return value
-        raise _not_a_polynomial(
-            self.text, f"exponent {ast.unparse(node)!r} is not an integer in 0..{MAX_EXPONENT}"
-        )
-
-    def _power(self, base: Tensor, exponent: int) -> Tensor:
-        result = torch.ones_like(base)
-        while exponent:
-            if exponent & 1:
-                result = result * base % self.p
-            base = base * base % self.p
-            exponent >>= 1
-        return result
-
-    def expressions(self) -> Iterator[Int[Tensor, "p p"]]:
-        """Tables of the whole and of each part of it, outermost first."""
-        level = [self.tree]
-        while level:
-            for node in level:
-                yield self.table(node)
-            level = [
-                child
-                for node in level
-                for child in ast.iter_child_nodes(node)
-                if isinstance(child, ast.expr)
-                and not (
-                    isinstance(node, ast.BinOp)
-                    and isinstance(node.op, ast.Pow)
-                    and child is node.right
-                )
-            ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +197,7 @@ class ModularTask:
                 f"operation={text!r} is unknown: use one of {', '.join(map(repr, NAMED_OPERATIONS))}, "
                 "or a polynomial such as 'a**2 + b**2'"
             )
-        self._polynomial = _Polynomial(text, self.p)
+        self._polynomial = Polynomial(text, self.p)
         grid = torch.arange(self.p)
         self.tokens: Int[Tensor, "pairs 2"] = torch.cartesian_prod(grid, grid)
         self.labels: Int[Tensor, " pairs"] = self._polynomial.table(self._polynomial.tree).reshape(
