@@ -83,6 +83,29 @@ class Coordinates:
         """Which tokens of a, of b, and which classes have a coordinate."""
         return self.incidence.sum(-1, keepdim=True) > 0
 
+    @cached_property
+    def lattice(self) -> Int[Tensor, " pairs"]:
+        """Rows of ``task.tokens`` in the order of coordinates (0, 0), (0, 1), ..., ``m * m`` of them.
+
+        Where functions on all pairs are read in a 2-D Fourier basis; pairs without coordinates are
+        left out.
+
+        Raises:
+            ValueError: If some coordinate belongs to no token of an operand, or to several.
+        """
+        p, tokens = len(self.a), []
+        for operand, values in (("a", self.a), ("b", self.b)):
+            known = (values != NO_COORDINATE).nonzero().flatten()
+            taken = values[known].sort()
+            if not torch.equal(taken.values, torch.arange(self.modulus)):
+                raise ValueError(
+                    f"the tokens of {operand} do not take each of the {self.modulus} coordinates once, so "
+                    "functions on all pairs have no 2-D Fourier basis here: use a task such as addition, "
+                    "subtraction or multiplication"
+                )
+            tokens.append(known[taken.indices])
+        return (tokens[0][:, None] * p + tokens[1]).reshape(-1)
+
 
 def identity_coordinates(p: int) -> Coordinates:
     """Coordinates of addition mod p: every token is its own."""

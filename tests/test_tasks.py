@@ -381,3 +381,23 @@ def test_a_config_and_its_fields_together_are_refused():
         ModularTask(7).split(SplitConfig(0.5), label_noise=0.3)
     with pytest.raises(ValueError, match="got a config and also"):
         ModularTask(7).split(SplitConfig(0.5), seed=7)
+
+
+@pytest.mark.parametrize(
+    ("p", "operation"), [(7, "add"), (8, "subtract"), (11, "multiply"), (7, "2*a + 3*b")]
+)
+def test_on_the_lattice_the_task_is_addition(p: int, operation: str) -> None:
+    task = ModularTask(p, operation)
+    found = task.coordinates
+    m = found.modulus
+    rows = found.lattice
+    assert len(rows) == len(set(rows.tolist())) == m * m
+    i, j = torch.cartesian_prod(torch.arange(m), torch.arange(m)).unbind(1)
+    assert torch.equal(found.a[task.tokens[rows, 0]], i)
+    assert torch.equal(found.b[task.tokens[rows, 1]], j)
+    assert torch.equal(task.labels[rows], found.readout[(i + found.sign * j) % m])
+
+
+def test_tokens_that_share_coordinates_have_no_lattice() -> None:
+    with pytest.raises(ValueError, match="tokens of a do not take each of the 7 coordinates once"):
+        _ = ModularTask(7, "a**2 + b").coordinates.lattice
