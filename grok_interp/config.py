@@ -23,6 +23,7 @@ ActivationName = Literal["relu", "quadratic", "gelu", "identity", "custom"]
 DTypeName = Literal["float32", "float64", "float16", "bfloat16"]
 FrequencyMode = Literal["joint", "per_matrix", "input"]
 Waveform = Literal["square", "cosine", "trapezoid"]
+InputWaveform = Literal["square", "cosine", "trapezoid", "sign"]
 AmplitudeRule = Literal["extracted", "uniform"]
 OutputPhase = Literal["own", "phase_sum"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
@@ -376,7 +377,8 @@ class Recipe:
         frequency: Which frequency a neuron gets: the maximum of power in each matrix by itself
             (``"per_matrix"``), in W_a and W_b together (``"input"``), or of the product of the
             three normalised power spectra (``"joint"``).
-        input_waveform: Wave of the ideal W_in columns.
+        input_waveform: Wave of the ideal W_in columns. ``"sign"`` is no wave but the column's own
+            signs about its mean, at its mean absolute deviation.
         output_waveform: Wave of the ideal W_out rows.
         amplitude: ``"extracted"`` keeps each column's own amplitude; ``"uniform"`` gives every
             live neuron the mean amplitude of its matrix.
@@ -388,7 +390,7 @@ class Recipe:
     """
 
     frequency: FrequencyMode = "joint"
-    input_waveform: Waveform = "square"
+    input_waveform: InputWaveform = "square"
     output_waveform: Waveform = "cosine"
     amplitude: AmplitudeRule = "extracted"
     output_phase: OutputPhase = "own"
@@ -396,7 +398,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_choice("frequency", self.frequency, FrequencyMode)
-        check_choice("input_waveform", self.input_waveform, Waveform)
+        check_choice("input_waveform", self.input_waveform, InputWaveform)
         check_choice("output_waveform", self.output_waveform, Waveform)
         check_choice("amplitude", self.amplitude, AmplitudeRule)
         check_choice("output_phase", self.output_phase, OutputPhase)

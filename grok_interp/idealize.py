@@ -26,9 +26,9 @@ from torch import Tensor
 
 from grok_interp import circular, waveforms
 from grok_interp.config import Recipe as Recipe
-from grok_interp.config import check_choice
 from grok_interp.neurons import MATRICES, NeuronTable
-from grok_interp.weights import W_IN_HOOK, W_OUT_HOOK, MLPWeights
+from grok_interp.weight_hooks import WeightFunction, chosen_matrices, on_weights
+from grok_interp.weights import MLPWeights, neuron_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,49 +87,68 @@ class IdealWeights:
             raise ValueError(
                 f"strength={strength!r} must be a finite number, 0 for none and 1 for ideal"
             )
-        named = (
-            (matrices,) if isinstance(matrices, str) else MATRICES if matrices is None else matrices
-        )
-        for matrix in named:
-            check_choice("matrices", matrix, (*MATRICES, "W_in"))
-        chosen = tuple(
-            matrix
-            for matrix in MATRICES
-            if matrix in named or ("W_in" in named and matrix != "W_out")
-        )
-        mask = None if neurons is None else _neuron_mask(neurons, self.weights.d_mlp)
+        chosen = chosen_matrices(matrices)
+        mask = None if neurons is None else neuron_mask(neurons, self.weights.d_mlp)
         return replace(self, neurons=mask, strength=strength, matrices=chosen)
+
+    @property
+    def error_term(self) -> ErrorTerm:
+        """The intervention that adds the residual where this one replaced weights.
+
+        ``model.intervened(ideal, change, ideal.error_term)`` shows what ``change`` does to the ideal
+        part while the rest of the weights stays what it was; without ``change`` it is the model.
+        """
+        return ErrorTerm(self)
 
     def fwd_hooks(self) -> list[tuple[str, Callable[..., Tensor | None]]]:
         """Hooks on the weights; none where the intervention changes nothing."""
-        if self.strength == 0 or (self.neurons is not None and not bool(self.neurons.any())):
-            return []
-        hooks: list[tuple[str, Callable[..., Tensor | None]]] = []
-        operands = torch.tensor([name in self.matrices for name in MATRICES[:2]])
-        if bool(operands.any()):
-            hooks.append((W_IN_HOOK, self._replace(self.weights.W_in, operands[:, None, None], -1)))
-        if "W_out" in self.matrices:
-            hooks.append((W_OUT_HOOK, self._replace(self.weights.W_out, torch.tensor(True), -2)))
-        return hooks
+        return on_weights(
+            self.matrices if self.strength != 0 else (),
+            self.neurons,
+            self._approach(self.weights.W_in),
+            self._approach(self.weights.W_out),
+        )
 
-    def _replace(self, ideal: Tensor, where: Tensor, neuron_axis: int) -> Callable[..., Tensor]:
-        """A hook function that puts ``ideal`` in place of some entries, out of place."""
-        if self.neurons is not None:
-            mask = self.neurons if neuron_axis == -1 else self.neurons[:, None]
-            where = where.to(mask.device) & mask
+    def _approach(self, ideal: Tensor) -> WeightFunction:
+        def function(weight: Tensor) -> Tensor:
+            target = _fitting(ideal, weight)
+            return target if self.strength == 1 else weight + self.strength * (target - weight)
 
-        def hook_function(weight: Tensor, hook: Any) -> Tensor:
-            if weight.shape != ideal.shape:
-                raise ValueError(
-                    f"{hook.name} holds weights {list(weight.shape)}, the ideal ones are "
-                    f"{list(ideal.shape)}: build them from a table of this model"
-                )
-            target = ideal.to(weight)
-            if self.strength != 1:
-                target = weight + self.strength * (target - weight)
-            return torch.where(where.to(weight.device), target, weight)
+        return function
 
-        return hook_function
+
+@dataclass(frozen=True, eq=False)
+class ErrorTerm:
+    """Own minus ideal weights, added where an idealization replaced them and as strongly.
+
+    Assumes that it comes after the idealization. Misleads if what stands between them changes
+    neurons that the idealization left alone.
+
+    Attributes:
+        ideal: The idealization.
+    """
+
+    ideal: IdealWeights
+
+    def fwd_hooks(self) -> list[tuple[str, Callable[..., Tensor | None]]]:
+        """Hooks on the weights; none where the idealization has none."""
+        ideal, residual = self.ideal, self.ideal.residual
+        return on_weights(
+            ideal.matrices if ideal.strength != 0 else (),
+            ideal.neurons,
+            lambda weight: weight + ideal.strength * _fitting(residual.W_in, weight),
+            lambda weight: weight + ideal.strength * _fitting(residual.W_out, weight),
+        )
+
+
+def _fitting(tensor: Tensor, weight: Tensor) -> Tensor:
+    """The tensor on the weight's device and in its type, if it has its shape."""
+    if weight.shape != tensor.shape:
+        raise ValueError(
+            f"the model holds weights {list(weight.shape)}, the ideal ones are "
+            f"{list(tensor.shape)}: build them from a table of this model"
+        )
+    return tensor.to(weight)
 
 
 def build(
@@ -151,8 +170,9 @@ def build(
         table: What :func:`grok_interp.neurons.extract` found; its frequency mode is the recipe's.
         recipe: A :class:`Recipe`; the keywords below replace its fields. Defaults: square waves
             in, cosines out, extracted amplitudes, own output phases.
-        input_waveform: ``"square"``, ``"cosine"`` or ``"trapezoid"``.
-        output_waveform: The same for W_out.
+        input_waveform: ``"square"``, ``"cosine"``, ``"trapezoid"``, or ``"sign"``: the column's own
+            signs about its mean, at its mean absolute deviation, whatever the amplitude rule.
+        output_waveform: The same for W_out, without ``"sign"``.
         amplitude: ``"extracted"`` or ``"uniform"``.
         output_phase: ``"own"``, or ``"phase_sum"``, which writes in the answer.
         keep_constant: Whether to keep the column means.
@@ -194,10 +214,36 @@ def build(
     return IdealWeights(ideal, table.weights, recipe)
 
 
+def binarise(table: NeuronTable, strength: float = 1.0, neurons: Any = None) -> IdealWeights:
+    """Move input columns towards two values of their own, mean +- mean absolute deviation.
+
+    No frequency or phase is read: of all columns of two values with the signs that a column has
+    about its mean, this is the nearest (least squares).
+
+    Args:
+        table: The network's table.
+        strength: 0 leaves the weights, 1 makes them binary.
+        neurons: As for :meth:`IdealWeights.select`.
+    """
+    ideal = build(table, input_waveform="sign", keep_constant=True)
+    return ideal.select(neurons, strength, "W_in")
+
+
+def smooth(table: NeuronTable, strength: float = 1.0, neurons: Any = None) -> IdealWeights:
+    """Move input columns towards their mean and the one sinusoid at their frequency.
+
+    Arguments as for :func:`binarise`.
+    """
+    ideal = build(table, input_waveform="cosine", keep_constant=True)
+    return ideal.select(neurons, strength, "W_in")
+
+
 def _waves(
     table: NeuronTable, waveform: str, amplitude: Tensor, phase: Tensor, rows: slice
 ) -> Float[Tensor, "*batch matrices p d_mlp"]:
     points = table.coordinates.points
+    if waveform == "sign":
+        return _own_signs(table, rows)
     return waveforms.sample(
         waveform,
         table.modulus,
@@ -207,6 +253,16 @@ def _waves(
         table.clip_at[..., rows, :] if waveform == "trapezoid" else None,
         incidence=None if points is None else points[rows],
     )
+
+
+def _own_signs(table: NeuronTable, rows: slice) -> Float[Tensor, "*batch matrices p d_mlp"]:
+    """Signs of the columns about their means, at the columns' mean absolute deviations."""
+    columns = table.columns[..., rows, :, :]
+    covered = table.coordinates.covered[rows].to(columns)
+    level = columns.abs().sum(-2, keepdim=True) / covered.sum(-2, keepdim=True)
+    wave = torch.where(columns >= 0, level, -level) * covered
+    alive = table.frequency[..., rows, :] > 0
+    return wave * alive.unsqueeze(-2)
 
 
 def _amplitude(table: NeuronTable, recipe: Recipe) -> Float[Tensor, "*batch 3 d_mlp"]:
@@ -223,21 +279,3 @@ def _phase(table: NeuronTable, recipe: Recipe) -> Float[Tensor, "*batch 3 d_mlp"
     phi_a, phi_b, _ = table.phase.unbind(-2)
     written = circular.wrap(phi_a + table.coordinates.sign * phi_b).nan_to_num()
     return torch.stack([phi_a, phi_b, written], -2)
-
-
-def _neuron_mask(neurons: Any, d_mlp: int) -> Bool[Tensor, " d_mlp"]:
-    """Indices or a mask, as a mask."""
-    index = torch.as_tensor(neurons)
-    if index.dtype == torch.bool:
-        if tuple(index.shape) != (d_mlp,):
-            raise ValueError(f"neurons is a mask of shape {list(index.shape)}, expected [{d_mlp}]")
-        return index
-    mask = torch.zeros(d_mlp, dtype=torch.bool)
-    if index.numel() == 0:
-        return mask
-    if index.is_floating_point() or int(index.min()) < 0 or int(index.max()) >= d_mlp:
-        raise ValueError(
-            f"neurons={neurons!r} must be integers in 0..{d_mlp - 1}, or a boolean mask [{d_mlp}]"
-        )
-    mask[index.cpu()] = True
-    return mask

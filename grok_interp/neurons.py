@@ -24,15 +24,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from grok_interp import circular, fourier, waveforms
+from grok_interp import circular, fourier, grid, waveforms
 from grok_interp.config import FrequencyMode, check_choice
 from grok_interp.fourier import Sinusoids, Spectrum
 from grok_interp.tasks import Coordinates, ModularTask, identity_coordinates
 from grok_interp.waveforms import IntermediateValues
+from grok_interp.weight_hooks import MATRICES as MATRICES
 from grok_interp.weights import MLPWeights, SupportsWeights, check_weights
 
-MATRICES = ("W_a", "W_b", "W_out")
-"""Order of the matrix axis."""
 ROUNDING = 2e-4
 """A column whose largest deviation from its mean is below this share of its largest entry is
 constant: above what float32 arithmetic leaves (1e-4 in published weights), far below any signal."""
@@ -100,6 +99,17 @@ class NeuronTable:
         """Whether a neuron's three frequencies are one and not 0."""
         f_a, f_b, f_out = self.frequency.unbind(-2)
         return (f_a == f_b) & (f_b == f_out) & (f_a > 0)
+
+    def at(self, frequencies: grid.Frequencies) -> Bool[Tensor, "*batch d_mlp"]:
+        """Neurons whose three frequencies agree on one of those given.
+
+        A mask, as every intervention takes it for ``neurons``.
+
+        Raises:
+            ValueError: If a frequency is not in 1..m//2.
+        """
+        wanted = grid.frequency_index(frequencies, self.modulus).to(self.frequency.device)
+        return self.agrees & torch.isin(self.frequency[..., 0, :], wanted)
 
     @property
     def agreement(self) -> Float[Tensor, "*batch"]:

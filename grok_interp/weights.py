@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from grok_interp.config import ActivationName, HookedMLPConfig, check_choice
@@ -29,6 +29,14 @@ W_IN_HOOK = "blocks.0.mlp.hook_W_in"
 """Name of the hook point that W_in passes, ``[2, p, d_mlp]``."""
 W_OUT_HOOK = "blocks.0.mlp.hook_W_out"
 """Name of the hook point that W_out passes, ``[d_mlp, p]``."""
+EMBED_HOOK = "hook_embed"
+"""Name of the hook point of the rows of W_in, ``[batch, 2, d_mlp]``."""
+PRE_HOOK = "blocks.0.mlp.hook_pre"
+"""Name of the hook point of the pre-activations, ``[batch, d_mlp]``."""
+POST_HOOK = "blocks.0.mlp.hook_post"
+"""Name of the hook point of the activations, ``[batch, d_mlp]``."""
+OUT_HOOK = "blocks.0.hook_mlp_out"
+"""Name of the hook point of the logits, ``[batch, p]``."""
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -206,6 +214,30 @@ class SupportsWeights(Protocol):
     def weights(self) -> MLPWeights:
         """The weights as a value."""
         ...
+
+
+def neuron_mask(neurons: Any, d_mlp: int) -> Bool[Tensor, " d_mlp"]:
+    """Neurons given by indices or as a mask, as a mask; None means all.
+
+    Raises:
+        ValueError: If an index is out of range or not whole, or a mask has another length.
+    """
+    if neurons is None:
+        return torch.ones(d_mlp, dtype=torch.bool)
+    index = torch.as_tensor(neurons)
+    if index.dtype == torch.bool:
+        if tuple(index.shape) != (d_mlp,):
+            raise ValueError(f"neurons is a mask of shape {list(index.shape)}, expected [{d_mlp}]")
+        return index
+    mask = torch.zeros(d_mlp, dtype=torch.bool)
+    if index.numel() == 0:
+        return mask
+    if index.is_floating_point() or int(index.min()) < 0 or int(index.max()) >= d_mlp:
+        raise ValueError(
+            f"neurons={neurons!r} must be integers in 0..{d_mlp - 1}, or a boolean mask [{d_mlp}]"
+        )
+    mask[index.cpu()] = True
+    return mask
 
 
 def parameter_shapes(cfg: HookedMLPConfig) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,339 @@
+"""Which neurons matter: accuracy as more and more of them are ablated, in an order of one's choice.
+
+The logits are a sum over neurons, so replacing the activations of neurons S changes them by::
+
+    sum over n in S of (replacement_n - post_n) W_out[n]
+
+What is not evidence: that accuracy falls when n neurons go. n others may do as much, above all if they
+are as loud; so :func:`curve` reports every ablation beside random sets of as many neurons, matched in
+norm (Doshi et al., arXiv 2310.13061, rank by IPR, without such a control).
+
+The interventions themselves, on neurons, frequencies and phases, are reachable here: ``Neurons``,
+``WeightFrequencies``, ``LogitFrequencies``, ``GridFrequencies``, ``TokenFrequencies``, ``shift``,
+``scramble`` and ``project``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from grok_interp.config import check_choice
+from grok_interp.filters import GridFrequencies as GridFrequencies
+from grok_interp.filters import LogitFrequencies as LogitFrequencies
+from grok_interp.filters import TokenFrequencies as TokenFrequencies
+from grok_interp.filters import WeightFrequencies as WeightFrequencies
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.losses import pair_losses, pair_margins
+from grok_interp.neuron_ablation import Kind, other_rows
+from grok_interp.neuron_ablation import Neurons as Neurons
+from grok_interp.neurons import NeuronTable
+from grok_interp.phases import project as project
+from grok_interp.phases import scramble as scramble
+from grok_interp.phases import shift as shift
+from grok_interp.scopes import is_hooked
+from grok_interp.tasks import ModularTask, Pairs, Split
+from grok_interp.weights import POST_HOOK, PRE_HOOK, MLPWeights, activation, neuron_mask
+
+Ranking = Literal["ipr", "amplitude", "frequency", "phase_residual", "random"]
+MATCHED = 16
+"""Neurons in a group of like norm: a random set takes as many from each group as the set it is
+compared with."""
+POINTS = 33
+"""Sizes at which a curve is measured, from no neuron to all of them."""
+CHUNK_ELEMENTS = 1 << 22
+"""Changes of activations held at a time, counted over draws, pairs and neurons."""
+
+
+# Order ------------------------------------------------------------------------------------------
+
+
+def ranking(
+    table: NeuronTable, by: Ranking | str, *, descending: bool = True, seed: int = 0
+) -> Int[Tensor, " d_mlp"]:
+    """Neurons in an order to ablate them in.
+
+    Args:
+        table: The network's table.
+        by: ``"ipr"`` (mean of the three columns'); ``"amplitude"`` (geometric mean of the three);
+            ``"frequency"`` (all neurons of one output frequency after the other, the frequency with
+            the largest summed amplitude first, and the loudest neuron of each first);
+            ``"phase_residual"`` (absolute value; neurons without one count as pi/2, no relation);
+            or ``"random"``.
+        descending: Largest first; False turns the order round.
+        seed: For ``"random"``.
+
+    Raises:
+        ValueError: If the ranking is unknown, or the table holds a batch.
+    """
+    check_choice("by", by, Ranking)
+    if table.weights.batch_shape:
+        raise ValueError(
+            f"the table holds a batch of shape {table.weights.batch_shape}: index it first, as in "
+            "table[-1]"
+        )
+    amplitude = table.neuron_amplitude.nan_to_num()
+    if by == "random":
+        key = torch.rand(table.d_mlp, generator=torch.Generator().manual_seed(seed))
+    elif by == "ipr":
+        key = table.neuron_ipr
+    elif by == "amplitude":
+        key = amplitude
+    elif by == "phase_residual":
+        key = table.phase_residual.abs().nan_to_num(nan=torch.pi / 2)
+    else:
+        frequency = table.frequency[2]
+        total = amplitude.new_zeros(table.modulus // 2 + 1).index_add(0, frequency, amplitude)
+        place = total.argsort(descending=True, stable=True).argsort()[frequency]
+        # Frequencies by their place; within one, loudest first.
+        key = -place + amplitude / (amplitude.amax() * 2).clamp(
+            min=torch.finfo(amplitude.dtype).tiny
+        )
+    order = key.argsort(descending=True, stable=True)
+    return order if descending else order.flip(0)
+
+
+def matched_orders(
+    order: Int[Tensor, " n"], norms: Float[Tensor, " d_mlp"], draws: int, seed: int
+) -> Int[Tensor, "draws n"]:
+    """Random orders whose first n neurons are matched in norm with the first n of ``order``, for all n.
+
+    Neurons are sorted by norm into groups of :data:`MATCHED`, and each is replaced by a random one of
+    its group, without repetition; it may be itself.
+
+    Args:
+        order: Neurons in the order of ablation.
+        norms: Of all neurons.
+        draws: Number of random orders.
+        seed: Seed of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    by_norm = norms.cpu().argsort(stable=True)
+    group = torch.arange(len(norms)) // MATCHED
+    noise = torch.rand(draws, len(norms), generator=generator)
+    # Positions shuffled within groups: whole numbers sort the groups, noise below 1 the members.
+    shuffled = (group + noise.double()).argsort(-1)
+    partner = torch.empty(draws, len(norms), dtype=torch.int64)
+    partner[:, by_norm] = by_norm[shuffled]
+    return partner[:, order.cpu()]
+
+
+# Curves -----------------------------------------------------------------------------------------
+
+
+def curve(
+    model: HookedMLP | MLPWeights,
+    order: Any,
+    pairs: ModularTask | Split | Pairs | Mapping[str, Pairs],
+    *,
+    kind: Kind | str = "zero",
+    hook_name: str = POST_HOOK,
+    counts: Sequence[int] | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy and loss as neurons are ablated one after the other, beside norm-matched random sets.
+
+    The logits are a sum over neurons, so an ablation of n neurons adds n changes to the logits and
+    a whole curve with its controls costs little more than one forward pass a draw. With hooks of a
+    user on activations (idealised and other weights are fine) the model is run once for each point.
+
+    Args:
+        model: A HookedMLP, in any scope, or the weights of one network.
+        order: Neurons in the order of ablation, such as :func:`ranking` gives; or a set of neurons
+            (indices or mask), with ``counts=[len(set)]``.
+        pairs: What to measure on: all pairs of a task, both sides of a split (with label noise also
+            its training pairs by whether their label is corrupted), or pairs by name.
+        kind: As for :class:`Neurons`; means and rows are those of the pairs measured on.
+        hook_name: ``hook_post`` or ``hook_pre``.
+        counts: Numbers of neurons to ablate; None for 33 from none to all.
+        draws: Random orders to compare with.
+        seed: Seed of orders and of resampled rows.
+
+    Returns:
+        One row for each set of pairs and count: ``pairs``, ``n``, ``accuracy``, ``loss`` (mean
+        cross-entropy in nats), and for both ``random_..._mean``, ``_min``, ``_max`` over draws of
+        random sets with as many neurons of each norm, that is of ``|post_n| |W_out,n|``, the norm of
+        what a neuron adds to the logits over these pairs.
+
+    Raises:
+        ValueError: If a neuron is out of range or listed twice, a count is larger than the order, or
+            there are no draws.
+    """
+    check_choice("kind", kind, Kind)
+    check_choice("hook_name", hook_name, (PRE_HOOK, POST_HOOK))
+    weights = model if isinstance(model, MLPWeights) else model.effective_weights()
+    if weights.batch_shape:
+        raise ValueError(f"the weights hold a batch of shape {weights.batch_shape}: index it first")
+    order = _check_order(order, weights.d_mlp)
+    sizes = _check_counts(counts, len(order))
+    if draws < 1:
+        raise ValueError(f"draws={draws} must be at least 1: an ablation means nothing alone")
+    run: _Additive | _Hooked
+    if isinstance(model, HookedMLP) and _activations_are_hooked(model):
+        run = _Hooked(model, str(kind), hook_name, seed)
+    else:
+        run = _Additive(weights.detach(), str(kind), hook_name, seed)
+    rows = []
+    with torch.no_grad():
+        for name, side in _sides(pairs).items():
+            norms = run.post(side.tokens).norm(dim=0) * weights.W_out.norm(dim=-1)
+            orders = torch.cat([order[None], matched_orders(order, norms, draws, seed)])
+            accuracy, loss = run.measure(orders, sizes, side)
+            for place, n in enumerate(sizes):
+                row = {
+                    "pairs": name,
+                    "n": n,
+                    "accuracy": accuracy[0, place],
+                    "loss": loss[0, place],
+                }
+                for label, values in (("accuracy", accuracy[1:]), ("loss", loss[1:])):
+                    for how, number in _spread(values[:, place]).items():
+                        row[f"random_{label}_{how}"] = number
+                rows.append(row)
+    return pd.DataFrame(rows).astype({"accuracy": float, "loss": float})
+
+
+@dataclass(frozen=True, eq=False)
+class _Additive:
+    """Curves by adding up the neurons' changes to the logits."""
+
+    weights: MLPWeights
+    kind: str
+    hook_name: str
+    seed: int
+
+    def post(self, tokens: Tensor) -> Float[Tensor, "pairs d_mlp"]:
+        return self.weights.post(tokens.to(self.weights.W_in.device))
+
+    def replacement(self, tokens: Tensor) -> Float[Tensor, "rows d_mlp"]:
+        """What takes the place of ``post``, one row for all pairs or one a pair."""
+        weights = self.weights
+        act = activation(weights.act_fn)
+        if self.kind == "zero":
+            zero = weights.W_out.new_zeros(1, weights.d_mlp)
+            return act(zero) if self.hook_name == PRE_HOOK else zero
+        if self.kind == "resample":
+            return weights.post(tokens[other_rows(len(tokens), None, self.seed)])
+        if self.hook_name == PRE_HOOK:
+            return act(weights.pre(tokens).mean(0, keepdim=True))
+        return weights.post(tokens).mean(0, keepdim=True)
+
+    def measure(
+        self, orders: Int[Tensor, "orders n"], sizes: Sequence[int], side: Pairs
+    ) -> tuple[Tensor, Tensor]:
+        weights = self.weights
+        device = weights.W_in.device
+        tokens, labels = side.tokens.to(device), side.labels.to(device)
+        orders = orders.to(device)
+        replacement = self.replacement(tokens)
+        n_right = torch.zeros(len(orders), len(sizes), dtype=torch.float64)
+        total = torch.zeros_like(n_right)
+        step = max(1, CHUNK_ELEMENTS // (len(orders) * max(weights.d_mlp, weights.p)))
+        for start in range(0, len(tokens), step):
+            rows = slice(start, start + step)
+            change = (replacement if len(replacement) == 1 else replacement[rows]) - weights.post(
+                tokens[rows]
+            )
+            logits = weights.logits(tokens[rows]).expand(len(orders), -1, -1).clone()
+            done = 0
+            for place, n in enumerate(sizes):
+                segment = orders[:, done:n]
+                by_neuron = change.T[segment].mT  # [orders, pairs, segment]
+                logits += weights.output_scale * (by_neuron @ weights.W_out[segment])
+                done = n
+                n_right[:, place] += (pair_margins(logits, labels[rows]) > 0).sum(-1).cpu()
+                total[:, place] += pair_losses(logits, labels[rows]).sum(-1).double().cpu()
+        return n_right / len(tokens), total / len(tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class _Hooked:
+    """Curves by running the model once for each point, with whatever hooks it has."""
+
+    model: HookedMLP
+    kind: str
+    hook_name: str
+    seed: int
+
+    def post(self, tokens: Tensor) -> Float[Tensor, "pairs d_mlp"]:
+        found: Tensor = self.model.run_with_cache(tokens, names_filter=POST_HOOK)[1][POST_HOOK]
+        return found
+
+    def measure(
+        self, orders: Int[Tensor, "orders n"], sizes: Sequence[int], side: Pairs
+    ) -> tuple[Tensor, Tensor]:
+        accuracy = torch.zeros(len(orders), len(sizes), dtype=torch.float64)
+        loss = torch.zeros_like(accuracy)
+        for row, order in enumerate(orders):
+            for place, n in enumerate(sizes):
+                ablation = Neurons(order[:n], self.kind, self.hook_name, seed=self.seed)
+                with self.model.intervened(ablation):
+                    logits = self.model(side.tokens)
+                labels = side.labels.to(logits.device)
+                accuracy[row, place] = (pair_margins(logits, labels) > 0).double().mean()
+                loss[row, place] = pair_losses(logits, labels).double().mean()
+        return accuracy, loss
+
+
+def _activations_are_hooked(model: HookedMLP) -> bool:
+    points = {name: point for name, point in model.hook_dict.items() if "hook_W_" not in name}
+    return any(is_hooked(point) for point in points.values())
+
+
+def _check_order(order: Any, d_mlp: int) -> Int[Tensor, " n"]:
+    index = torch.as_tensor(order)
+    if index.dtype == torch.bool:
+        return neuron_mask(index, d_mlp).nonzero().flatten()
+    if int(neuron_mask(index, d_mlp).sum()) != index.numel() or index.ndim != 1:
+        raise ValueError(
+            f"order has shape {list(index.shape)} and {len(index.unique())} different neurons: "
+            "list each neuron once"
+        )
+    return index.cpu().long()
+
+
+def _check_counts(counts: Sequence[int] | None, n: int) -> list[int]:
+    if counts is None:
+        evenly: list[int] = torch.linspace(0, n, min(POINTS, n + 1)).round().int().unique().tolist()
+        return evenly
+    sizes = sorted({int(count) for count in counts})
+    if not sizes or sizes[0] < 0 or sizes[-1] > n:
+        raise ValueError(f"counts={list(counts)!r} must be whole numbers in 0..{n}, at least one")
+    return sizes
+
+
+def _sides(
+    pairs: ModularTask | Split | Pairs | Mapping[str, Pairs],
+) -> dict[str, Pairs]:
+    if isinstance(pairs, ModularTask):
+        return {"all": Pairs(pairs.tokens, pairs.labels)}
+    if isinstance(pairs, Pairs):
+        return {"pairs": pairs}
+    if isinstance(pairs, Split):
+        return dict(_of_split(pairs))
+    return dict(pairs)
+
+
+def _of_split(split: Split) -> Iterator[tuple[str, Pairs]]:
+    """Both sides, and with noise the training pairs with and without a wrong label."""
+    yield "train", split.train
+    if len(split.test_labels):
+        yield "test", split.test
+    if bool(split.corrupted.any()):
+        for name, chosen in (("corrupted", split.corrupted), ("uncorrupted", ~split.corrupted)):
+            yield name, Pairs(split.train_tokens[chosen], split.train_labels[chosen])
+
+
+def _spread(values: Float[Tensor, " draws"]) -> dict[str, float]:
+    return {
+        "mean": float(values.mean()),
+        "min": float(values.amin()),
+        "max": float(values.amax()),
+    }

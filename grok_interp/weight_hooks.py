@@ -1,0 +1,72 @@
+"""Hooks that change columns of weights: some matrices, some neurons, out of place.
+
+The matrices are W_a and W_b, the two operands of W_in ``[2, p, d_mlp]``, and W_out ``[d_mlp, p]``.
+Idealizing, filtering by frequency and moving phases all act on columns of these, and differ only in
+the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from grok_interp.config import check_choice
+from grok_interp.weights import W_IN_HOOK, W_OUT_HOOK
+
+MATRICES = ("W_a", "W_b", "W_out")
+"""Order of the matrix axis."""
+
+WeightFunction = Callable[[Tensor], Tensor]
+Hooks = list[tuple[str, Callable[..., Tensor | None]]]
+
+
+def chosen_matrices(matrices: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One or some of ``"W_a"``, ``"W_b"``, ``"W_out"``, in their order; ``"W_in"`` is the first two.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    named = (matrices,) if isinstance(matrices, str) else MATRICES if matrices is None else matrices
+    for matrix in named:
+        check_choice("matrices", matrix, (*MATRICES, "W_in"))
+    return tuple(
+        matrix for matrix in MATRICES if matrix in named or ("W_in" in named and matrix != "W_out")
+    )
+
+
+def on_weights(
+    matrices: Sequence[str],
+    neurons: Bool[Tensor, " d_mlp"] | None,
+    change_in: WeightFunction,
+    change_out: WeightFunction,
+) -> Hooks:
+    """Hooks that change the chosen columns and hand the others on bit for bit; none for no columns.
+
+    Args:
+        matrices: Some of :data:`MATRICES`.
+        neurons: Mask of the neurons to change; None for all.
+        change_in: From W_in ``[2, p, d_mlp]`` to what takes its place.
+        change_out: From W_out ``[d_mlp, p]`` to what takes its place.
+    """
+    if neurons is not None and not bool(neurons.any()):
+        return []
+    hooks: Hooks = []
+    operands = torch.tensor([name in matrices for name in MATRICES[:2]])[:, None, None]
+    if bool(operands.any()):
+        where = operands if neurons is None else operands & neurons.cpu()
+        hooks.append((W_IN_HOOK, _change(change_in, where)))
+    if "W_out" in matrices:
+        where = torch.tensor(True) if neurons is None else neurons.cpu()[:, None]
+        hooks.append((W_OUT_HOOK, _change(change_out, where)))
+    return hooks
+
+
+def _change(function: WeightFunction, where: Tensor) -> Callable[..., Tensor]:
+    def hook_function(weight: Tensor, hook: Any) -> Tensor:
+        return torch.where(where.to(weight.device), function(weight), weight)
+
+    return hook_function
