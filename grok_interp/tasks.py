@@ -18,17 +18,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import sympy
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from grok_interp.config import NAMED_OPERATIONS
+from grok_interp.config import NAMED_OPERATIONS, check_choice
 from grok_interp.config import SplitConfig as SplitConfig
 from grok_interp.config import TaskConfig as TaskConfig
 from grok_interp.polynomials import Polynomial
 
+Change = Literal["a", "b", "sum"]
 NO_COORDINATE = -1
 """Marks a token without a coordinate."""
 MIN_PRODUCT_MODULUS = 5
@@ -124,6 +126,24 @@ class Pairs:
 
     tokens: Int[Tensor, "pairs 2"]
     labels: Int[Tensor, " pairs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactuals:
+    """Pairs to patch from and into, row by row, with different answers.
+
+    Attributes:
+        clean: Pairs whose activations are patched in.
+        corrupted: Pairs that the model runs on.
+        change: What differs between them.
+    """
+
+    clean: Pairs
+    corrupted: Pairs
+    change: str
+
+    def __len__(self) -> int:
+        return len(self.clean.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,6 +327,61 @@ class ModularTask:
         resampled[chosen] = True
         labels[chosen] = torch.randint(self.p, (len(chosen),), generator=generator)
         return Split(self, config, train, test, labels, resampled)
+
+    def counterfactuals(
+        self, change: Change | str = "a", n: int | None = None, seed: int | torch.Generator = 0
+    ) -> Counterfactuals:
+        """Clean pairs, each with a corrupted one that has another answer, for patching.
+
+        Args:
+            change: ``"a"`` or ``"b"``: another value of that operand. ``"sum"``: both operands move
+                by t in the task's coordinates, so that u(a) + sign v(b), which decides the answer,
+                changes and u(a) - sign v(b) does not.
+            n: How many clean pairs, drawn without repetition; None for all that can be corrupted.
+            seed: A seed or a generator.
+
+        Raises:
+            ValueError: If the change is unknown, n is out of range, or the task has no coordinates
+                to change the sum in.
+        """
+        check_choice("change", change, Change)
+        generator = (
+            seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        )
+        if change == "sum":
+            clean, others = self._moved()
+        else:
+            clean = torch.arange(self.p**2)
+            a, b = self.tokens.unbind(1)
+            every = torch.arange(self.p)
+            others = every * self.p + b[:, None] if change == "a" else a[:, None] * self.p + every
+        allowed = self.labels[others] != self.labels[clean, None]
+        possible = allowed.any(1)
+        clean, others, allowed = clean[possible], others[possible], allowed[possible]
+        size = len(clean) if n is None else n
+        if not 1 <= size <= len(clean):
+            raise ValueError(f"n={n} must be in 1..{len(clean)}, the pairs that can be corrupted")
+        chosen = torch.randperm(len(clean), generator=generator)[:size]
+        picked = torch.multinomial(allowed[chosen].double(), 1, generator=generator)
+        rows = others[chosen].gather(1, picked).squeeze(1)
+        return Counterfactuals(
+            Pairs(self.tokens[clean[chosen]], self.labels[clean[chosen]]),
+            Pairs(self.tokens[rows], self.labels[rows]),
+            str(change),
+        )
+
+    def _moved(self) -> tuple[Int[Tensor, " pairs"], Int[Tensor, "pairs m"]]:
+        """Rows with coordinates (i, j), and for each the rows of (i + t, j + sign t) for all t."""
+        if self.coordinates is None:
+            raise ValueError(
+                f"operation {self.operation!r} mod {self.p} has no coordinates in which it is addition, so "
+                "no sum to change: use change='a' or 'b'"
+            )
+        m, rows = self.coordinates.modulus, self.coordinates.lattice
+        i, j = torch.cartesian_prod(torch.arange(m), torch.arange(m)).unbind(1)
+        t = torch.arange(m)
+        moved = (i[:, None] + t) % m * m + (j[:, None] + self.coordinates.sign * t) % m
+        return rows, rows[moved]
 
     def _shuffle(
         self, generator: torch.Generator, *, symmetric: bool

@@ -401,3 +401,67 @@ def test_on_the_lattice_the_task_is_addition(p: int, operation: str) -> None:
 def test_tokens_that_share_coordinates_have_no_lattice() -> None:
     with pytest.raises(ValueError, match="tokens of a do not take each of the 7 coordinates once"):
         _ = ModularTask(7, "a**2 + b").coordinates.lattice
+
+
+@pytest.mark.parametrize(
+    ("p", "operation"),
+    [(7, "add"), (8, "add"), (8, "subtract"), (11, "multiply"), (7, "a**2 + b"), (9, "a*b + a**2")],
+)
+@pytest.mark.parametrize("change", ["a", "b"])
+def test_one_operand_changes_and_with_it_the_answer(p: int, operation: str, change: str) -> None:
+    task = ModularTask(p, operation)
+    made = task.counterfactuals(change, seed=3)
+    kept = 1 if change == "a" else 0
+    assert torch.equal(made.clean.tokens[:, kept], made.corrupted.tokens[:, kept])
+    assert (made.clean.tokens[:, 1 - kept] != made.corrupted.tokens[:, 1 - kept]).all()
+    assert (made.clean.labels != made.corrupted.labels).all()
+    for side in (made.clean, made.corrupted):
+        assert torch.equal(side.labels, task.labels[side.tokens[:, 0] * p + side.tokens[:, 1]])
+
+
+@pytest.mark.parametrize(
+    ("p", "operation"), [(7, "add"), (8, "add"), (7, "subtract"), (8, "subtract")]
+)
+def test_the_sum_changes_and_the_difference_stays(p: int, operation: str) -> None:
+    sign = 1 if operation == "add" else -1
+    made = ModularTask(p, operation).counterfactuals("sum")
+    (a, b), (c, d) = made.clean.tokens.T, made.corrupted.tokens.T
+    assert len(made) == p * p
+    assert torch.equal((a - sign * b) % p, (c - sign * d) % p)
+    assert ((a + sign * b) % p != (c + sign * d) % p).all()
+    assert (made.clean.labels != made.corrupted.labels).all()
+
+
+def test_for_multiplication_sum_and_difference_are_product_and_quotient() -> None:
+    made = ModularTask(11, "multiply").counterfactuals("sum")
+    (a, b), (c, d) = made.clean.tokens.T, made.corrupted.tokens.T
+    assert len(made) == 100  # pairs of nonzero tokens
+    assert torch.equal(a * d % 11, c * b % 11)  # a / b = c / d
+    assert (a * b % 11 != c * d % 11).all()
+
+
+def test_corruptions_are_uniform_and_come_from_the_seed() -> None:
+    task = ModularTask(5)
+    counts = torch.zeros(5, dtype=torch.int64)
+    for seed in range(200):
+        made = task.counterfactuals("a", seed=seed)
+        counts += ((made.corrupted.tokens[:, 0] - made.clean.tokens[:, 0]) % 5).bincount(
+            minlength=5
+        )
+    assert counts[0] == 0
+    assert (counts[1:] - 1250).abs().max() < 150  # 4 standard deviations of 30.6 and some
+    one, same = (task.counterfactuals("b", n=7, seed=4) for _ in range(2))
+    assert len(one) == 7
+    assert torch.equal(one.corrupted.tokens, same.corrupted.tokens)
+    assert len(one.clean.tokens.unique(dim=0)) == 7
+
+
+def test_what_cannot_be_corrupted_is_refused() -> None:
+    with pytest.raises(ValueError, match="change='c'"):
+        ModularTask(5).counterfactuals("c")
+    with pytest.raises(ValueError, match=r"n=26 must be in 1\.\.25"):
+        ModularTask(5).counterfactuals("a", n=26)
+    with pytest.raises(ValueError, match=r"has no coordinates.*change='a' or 'b'"):
+        ModularTask(9, "a*b + a**2 + b**3").counterfactuals("sum")
+    with pytest.raises(ValueError, match="do not take each of the 7 coordinates"):
+        ModularTask(7, "a**2 + b").counterfactuals("sum")
