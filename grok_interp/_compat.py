@@ -11,6 +11,7 @@ Importing this module costs seconds, because transformer_lens brings ``transform
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
@@ -23,4 +24,35 @@ if TRANSFORMER_LENS_VERSION >= (3, 3):
 else:  # pragma: no cover  (run by installing the older version)
     from transformer_lens.hook_points import HookedRootModule  # type: ignore[no-redef]
 
-__all__ = ["TRANSFORMER_LENS_VERSION", "ActivationCache", "HookPoint", "HookedRootModule"]
+
+def generic_activation_patch() -> Any:
+    """``transformer_lens.patching.generic_activation_patch``, which takes a while to import."""
+    from transformer_lens.patching import generic_activation_patch
+
+    return generic_activation_patch
+
+
+def interchange() -> Any:
+    """The module ``transformer_lens.tools.analysis.interchange``.
+
+    Raises:
+        ImportError: Before transformer-lens 4.
+    """
+    if TRANSFORMER_LENS_VERSION < (4, 0):  # pragma: no cover  (run by installing the older version)
+        raise ImportError(
+            f"transformer-lens {version('transformer-lens')} has no tools.analysis.interchange, which "
+            "comes with version 4: pip install 'transformer-lens>=4'"
+        )
+    from transformer_lens.tools.analysis import interchange
+
+    return interchange
+
+
+__all__ = [
+    "TRANSFORMER_LENS_VERSION",
+    "ActivationCache",
+    "HookPoint",
+    "HookedRootModule",
+    "generic_activation_patch",
+    "interchange",
+]

@@ -28,7 +28,7 @@ from grok_interp import fourier, grid
 from grok_interp.config import check_choice
 from grok_interp.tasks import Coordinates, ModularTask, identity_coordinates
 from grok_interp.weight_hooks import Hooks, chosen_matrices, on_weights
-from grok_interp.weights import OUT_HOOK, POST_HOOK, neuron_mask
+from grok_interp.weights import OUT_HOOK, POST_HOOK
 
 Action = Literal["keep", "remove"]
 RANGE = 1e-9
@@ -75,21 +75,12 @@ class WeightFrequencies:
                 cache[row, p] = _Filter.at(coordinates, row, self.frequencies)
             return cache[row, p](columns, self.action, self.keep_constant)
 
-        def change_in(W_in: Tensor) -> Tensor:
-            changed = torch.stack([filtered(W_in[0], 0), filtered(W_in[1], 1)])
-            return masked(changed, W_in)
-
-        def change_out(W_out: Tensor) -> Tensor:
-            return masked(filtered(W_out.mT, 2).mT, W_out.mT).mT
-
-        def masked(changed: Tensor, columns: Tensor) -> Tensor:
-            if self.neurons is None:
-                return changed
-            return torch.where(
-                neuron_mask(self.neurons, columns.shape[-1]).to(columns.device), changed, columns
-            )
-
-        return on_weights(matrices, None, change_in, change_out)
+        return on_weights(
+            matrices,
+            self.neurons,
+            lambda W_in: torch.stack([filtered(W_in[0], 0), filtered(W_in[1], 1)]),
+            lambda W_out: filtered(W_out.mT, 2).mT,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,8 +107,7 @@ def shift(
         )
     chosen = chosen_matrices(matrices)
     rows = torch.tensor([name in chosen for name in MATRICES], device=angle.device)
-    phase = circular.wrap(table.phase + torch.where(rows[:, None], angle, 0.0))
-    phase = torch.where(rows[:, None], phase, table.phase)
+    phase = _turned(table.phase, torch.where(rows[:, None], angle, 0.0))
     return PhaseChange(table, phase, _mask(table, neurons))
 
 
@@ -158,9 +157,14 @@ def project(table: NeuronTable, neurons: Any = None) -> PhaseChange:
     phi_a, phi_b, phi_out = table.phase.unbind(0)
     return PhaseChange(
         table,
-        torch.stack([phi_a, phi_b, circular.wrap(phi_out + residual)]),
+        torch.stack([phi_a, phi_b, _turned(phi_out, residual)]),
         _mask(table, neurons),
     )
+
+
+def _turned(phase: Tensor, by: Tensor) -> Tensor:
+    """The phases turned by angles, and bit for bit themselves where the angle is 0."""
+    return torch.where(by == 0, phase, circular.wrap(phase + by))
 
 
 def _mask(table: NeuronTable, neurons: Any) -> Bool[Tensor, " d_mlp"] | None:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from grok_interp.config import check_choice
-from grok_interp.weights import W_IN_HOOK, W_OUT_HOOK
+from grok_interp.weights import W_IN_HOOK, W_OUT_HOOK, neuron_mask
 
 MATRICES = ("W_a", "W_b", "W_out")
 """Order of the matrix axis."""
@@ -39,34 +38,33 @@ def chosen_matrices(matrices: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def on_weights(
-    matrices: Sequence[str],
-    neurons: Bool[Tensor, " d_mlp"] | None,
-    change_in: WeightFunction,
-    change_out: WeightFunction,
+    matrices: Sequence[str], neurons: Any, change_in: WeightFunction, change_out: WeightFunction
 ) -> Hooks:
     """Hooks that change the chosen columns and hand the others on bit for bit; none for no columns.
 
     Args:
         matrices: Some of :data:`MATRICES`.
-        neurons: Mask of the neurons to change; None for all.
+        neurons: Indices or mask of the neurons to change; None for all.
         change_in: From W_in ``[2, p, d_mlp]`` to what takes its place.
         change_out: From W_out ``[d_mlp, p]`` to what takes its place.
     """
-    if neurons is not None and not bool(neurons.any()):
+    if neurons is not None and not bool(torch.as_tensor(neurons).numel()):
         return []
     hooks: Hooks = []
     operands = torch.tensor([name in matrices for name in MATRICES[:2]])[:, None, None]
     if bool(operands.any()):
-        where = operands if neurons is None else operands & neurons.cpu()
-        hooks.append((W_IN_HOOK, _change(change_in, where)))
+        hooks.append((W_IN_HOOK, _change(change_in, operands, neurons, -1)))
     if "W_out" in matrices:
-        where = torch.tensor(True) if neurons is None else neurons.cpu()[:, None]
-        hooks.append((W_OUT_HOOK, _change(change_out, where)))
+        hooks.append((W_OUT_HOOK, _change(change_out, torch.tensor(True), neurons, -2)))
     return hooks
 
 
-def _change(function: WeightFunction, where: Tensor) -> Callable[..., Tensor]:
+def _change(
+    function: WeightFunction, where: Tensor, neurons: Any, neuron_axis: int
+) -> Callable[..., Tensor]:
     def hook_function(weight: Tensor, hook: Any) -> Tensor:
-        return torch.where(where.to(weight.device), function(weight), weight)
+        mask = neuron_mask(neurons, weight.shape[neuron_axis])
+        mask = mask if neuron_axis == -1 else mask[:, None]
+        return torch.where((where & mask.cpu()).to(weight.device), function(weight), weight)
 
     return hook_function

@@ -1,0 +1,144 @@
+"""The plane of each frequency in the space of an activation, and patching it.
+
+For activations x(a, b) on all pairs, frequency k moves x within the plane spanned by its loadings on
+cos and sin of 2 pi k (a + b) / m::
+
+    u_k = sum over a, b of x(a, b) cos(2 pi k (a + b) / m),   v_k = the same with sin
+
+B_k is an orthonormal basis of it, ``[features, 2]``. The logits have planes that need no data: the two
+waves of frequency k over the classes.
+
+What is not evidence: a plane fitted to activations holds what varies with a + b in *any* network,
+trained or not; and planes of different frequencies need not be orthogonal.
+
+Source: arXiv 2301.05217, section 4.2, finds such directions in a transformer's MLP; Geiger et al., arXiv
+2303.02536, interchange subspaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from grok_interp import fourier, grid
+from grok_interp.filters import at_position, coordinates_of
+from grok_interp.tasks import ModularTask
+from grok_interp.weight_hooks import Hooks
+from grok_interp.weights import POST_HOOK
+
+SPANNED = 1e-6
+"""A direction with less than this share of the plane's largest singular value is rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """A plane for each frequency in the space of an activation.
+
+    Assumes nothing of the network. Misleads if planes of different frequencies are taken for
+    orthogonal: in general they are not, and patching all of them moves shared directions once each.
+
+    Attributes:
+        basis: Orthonormal columns by frequency 1..m//2; zero columns where an activation does not
+            reach two dimensions (always one at Nyquist).
+        modulus: m.
+    """
+
+    basis: Float[Tensor, "k features 2"]
+    modulus: int
+
+    def at(self, frequency: int) -> Float[Tensor, "features 2"]:
+        """The plane of one frequency, as ``tools.analysis.interchange`` takes a basis.
+
+        Raises:
+            ValueError: If the frequency is not in 1..m//2.
+        """
+        (index,) = grid.frequency_index(frequency, self.modulus).tolist()
+        return self.basis[index - 1]
+
+
+def activation_planes(
+    activations: Float[Tensor, "pairs features"],
+    task: ModularTask | None = None,
+    direction: str = "a+b",
+) -> Planes:
+    """Where an activation moves with cos and sin of 2 pi k (a + b) / m, for each frequency k.
+
+    Args:
+        activations: On all pairs, in the order of ``task.tokens``: a row each.
+        task: Gives the coordinates; None for addition in token order.
+        direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``, in the task's coordinates.
+
+    Raises:
+        ValueError: If the rows are not all pairs, or the task has no coordinates.
+    """
+    coordinates = coordinates_of(task, grid.side(len(activations)))
+    rows = activations if coordinates.is_identity else activations[coordinates.lattice]
+    return Planes(
+        _frames(fourier.coefficients(grid.along(rows, direction), 0)), coordinates.modulus
+    )
+
+
+def class_planes(task: ModularTask) -> Planes:
+    """The two waves of each frequency among the logits, seen through the task's read-out."""
+    coordinates = coordinates_of(task, task.p)
+    waves = coordinates.incidence[2] @ fourier.basis(coordinates.modulus).T
+    return Planes(_frames(waves.T), coordinates.modulus)
+
+
+@dataclass(frozen=True, eq=False)
+class PlanePatch:
+    """Set the planes of some frequencies to what they are on other pairs, as an intervention.
+
+    Assumes a batch whose rows pair with those of ``clean``. Misleads without the same move in a
+    random plane (:func:`grok_interp.patch.by_plane`).
+
+    Attributes:
+        planes: Where.
+        frequencies: Which; their planes are patched together, as the span of them all.
+        clean: Activations to take the coordinates from, one row for each row of the batch.
+        hook_name: A hook point of the planes' activation.
+        position: Which position of ``[batch, position, features]``; None for all.
+    """
+
+    planes: Planes
+    frequencies: grid.Frequencies
+    clean: Float[Tensor, "batch ..."]
+    hook_name: str = POST_HOOK
+    position: int | None = None
+
+    def fwd_hooks(self) -> Hooks:
+        """The hook on the activation."""
+        chosen = grid.frequency_index(self.frequencies, self.planes.modulus) - 1
+        columns = self.planes.basis[chosen].movedim(0, -1).flatten(1)
+        left, values, _ = torch.linalg.svd(columns.double(), full_matrices=False)
+        span = left[:, values > SPANNED]
+        clean = self.clean
+
+        def change(x: Tensor) -> Tensor:
+            if x.shape != clean.shape:
+                raise ValueError(
+                    f"{self.hook_name} is {list(x.shape)} and the clean activations {list(clean.shape)}: "
+                    "run the model on as many pairs, and cache the same hook point and position"
+                )
+            basis = span.to(x)
+            moved: Tensor = x + (clean.to(x) - x) @ basis @ basis.mT
+            return moved
+
+        return [(self.hook_name, at_position(change, self.position))]
+
+
+def _frames(rows: Float[Tensor, "m features"]) -> Float[Tensor, "k features 2"]:
+    """Orthonormal bases of what the basis functions of each frequency span."""
+    m = len(rows)
+    pairs = (m - 1) // 2
+    frames = rows[1 : 2 * pairs + 1].reshape(pairs, 2, -1).double()
+    if m % 2 == 0:
+        nyquist = torch.stack([rows[-1], torch.zeros_like(rows[-1])])[None].double()
+        frames = torch.cat([frames, nyquist])
+    _, values, right = torch.linalg.svd(frames, full_matrices=False)
+    spanned = values > SPANNED * values.amax().clamp(min=torch.finfo(torch.float64).tiny)
+    spanning: Tensor = right * spanned.unsqueeze(-1)
+    return spanning.mT.to(rows.dtype)
