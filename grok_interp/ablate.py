@@ -235,22 +235,40 @@ class _Additive:
         replacement = self.replacement(tokens)
         n_right = torch.zeros(len(orders), len(sizes), dtype=torch.float64)
         total = torch.zeros_like(n_right)
+        others = _complements(orders, weights.d_mlp)
         step = max(1, CHUNK_ELEMENTS // (len(orders) * max(weights.d_mlp, weights.p)))
         for start in range(0, len(tokens), step):
             rows = slice(start, start + step)
-            change = (replacement if len(replacement) == 1 else replacement[rows]) - weights.post(
-                tokens[rows]
-            )
-            logits = weights.logits(tokens[rows]).expand(len(orders), -1, -1).clone()
-            done = 0
-            for place, n in enumerate(sizes):
-                segment = orders[:, done:n]
-                by_neuron = change.T[segment].mT  # [orders, pairs, segment]
-                logits += weights.output_scale * (by_neuron @ weights.W_out[segment])
-                done = n
+            post = weights.post(tokens[rows])
+            instead = (replacement if len(replacement) == 1 else replacement[rows]).expand_as(post)
+            # From all of them ablated back to none, so that what is left when nearly everything is
+            # gone is a sum of a few terms and not a rounded difference of two large ones: neurons
+            # that say nothing then leave exact ties.
+            logits = self._heard(instead, orders) + self._heard(post, others)
+            if weights.b_out is not None:
+                logits += weights.b_out
+            left = orders.shape[1]
+            for place in reversed(range(len(sizes))):
+                segment = orders[:, sizes[place] : left]
+                logits += self._heard(post - instead, segment)
+                left = sizes[place]
                 n_right[:, place] += (pair_margins(logits, labels[rows]) > 0).sum(-1).cpu()
                 total[:, place] += pair_losses(logits, labels[rows]).sum(-1).double().cpu()
         return n_right / len(tokens), total / len(tokens)
+
+    def _heard(
+        self, activations: Float[Tensor, "pairs d_mlp"], neurons: Int[Tensor, "orders n"]
+    ) -> Float[Tensor, "orders pairs p"]:
+        """What some neurons add to the logits."""
+        by_neuron = activations.T[neurons].mT
+        return self.weights.output_scale * (by_neuron @ self.weights.W_out[neurons])
+
+
+def _complements(orders: Int[Tensor, "orders n"], d_mlp: int) -> Int[Tensor, "orders rest"]:
+    """The neurons that an order leaves out, for each order."""
+    absent = torch.ones(len(orders), d_mlp, dtype=torch.bool, device=orders.device)
+    absent = absent.scatter(1, orders, torch.zeros_like(orders, dtype=torch.bool))
+    return absent.nonzero()[:, 1].reshape(len(orders), -1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,304 @@
+"""Neuron ablations, orders, and curves beside matched random sets."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from grok_interp import ablate, idealize, measures, neurons
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.tasks import ModularTask, Pairs
+from grok_interp.weights import POST_HOOK, PRE_HOOK, MLPWeights
+
+P, D = 11, 20
+TASK = ModularTask(P)
+
+
+def make(act_fn: str = "relu", **fields) -> HookedMLP:
+    return HookedMLP(p=P, d_mlp=D, act_fn=act_fn, seed=1, dtype="float64", bias_in=True, **fields)
+
+
+def cosine_network(p: int = 23, d: int = 160, loud: int = 40) -> tuple[HookedMLP, ModularTask]:
+    """Quadratic neurons on the phase relation; the first ``loud`` of frequency 5, others louder k."""
+    generator = torch.Generator().manual_seed(0)
+    k = 1 + torch.arange(d) % (p // 2)
+    k[:loud] = 5
+    phi = 2 * math.pi * torch.rand(2, d, generator=generator, dtype=torch.float64)
+    angle = 2 * math.pi * k * torch.arange(p, dtype=torch.float64)[:, None] / p
+    W_in = torch.stack([torch.cos(angle + phi[0]), torch.cos(angle + phi[1])])
+    W_out = torch.cos(angle + phi.sum(0)).T.contiguous()
+    return HookedMLP.from_weights(W_in, W_out, act_fn="quadratic"), ModularTask(p)
+
+
+def by_hand(model: HookedMLP, chosen: list[int], kind: str, at: str, seed: int) -> Tensor:
+    """The network's equation with activations replaced, written out."""
+    weights = model.weights()
+    act = {"relu": torch.relu, "quadratic": torch.square}[weights.act_fn]
+    a, b = TASK.tokens.unbind(1)
+    pre = weights.W_in[0][a] + weights.W_in[1][b] + weights.b_in
+    post = act(pre)
+    x = pre if at == PRE_HOOK else post
+    x = x.clone()
+    if kind == "zero":
+        x[:, chosen] = 0
+    elif kind == "mean":
+        x[:, chosen] = x[:, chosen].mean(0)
+    else:
+        rows = ablate.other_rows(len(x), None, seed)
+        x[:, chosen] = x[rows][:, chosen]
+    return (act(x) if at == PRE_HOOK else x) @ weights.W_out
+
+
+@pytest.mark.parametrize("kind", ["zero", "mean", "resample"])
+@pytest.mark.parametrize("at", [PRE_HOOK, POST_HOOK])
+@pytest.mark.parametrize("act_fn", ["relu", "quadratic"])
+def test_ablations_are_the_equation_with_values_replaced(kind: str, at: str, act_fn: str) -> None:
+    model, chosen = make(act_fn), [0, 3, 19]
+    mask = torch.zeros(D, dtype=torch.bool)
+    mask[chosen] = True
+    expected = by_hand(model, chosen, kind, at, seed=5)
+    for form in (chosen, mask, torch.tensor(chosen)):
+        with model.intervened(ablate.Neurons(form, kind, at, seed=5)):
+            assert torch.allclose(model(TASK.tokens), expected)
+    assert not torch.allclose(model(TASK.tokens), expected)
+    with model.intervened(ablate.Neurons([], kind, at)):
+        one = model(TASK.tokens)
+    assert torch.equal(one, model(TASK.tokens))
+
+
+def test_references_stand_in_for_the_batch() -> None:
+    model = make()
+    few = TASK.tokens[:7]
+    reference = model.run_with_cache(TASK.tokens)[1][POST_HOOK]
+    mean = ablate.Neurons([2], "mean", reference=reference)
+    drawn = ablate.Neurons([2, 4], "resample", reference=reference, seed=3)
+    with model.intervened(mean):
+        post = model.run_with_cache(few)[1][POST_HOOK]
+    assert torch.allclose(post[:, 2], reference[:, 2].mean())
+    with model.intervened(drawn):
+        post = model.run_with_cache(few)[1][POST_HOOK]
+    pairs = {tuple(row) for row in reference[:, [2, 4]].tolist()}
+    assert {tuple(row) for row in post[:, [2, 4]].tolist()} <= pairs  # both from one row
+    with model.intervened(ablate.Neurons([2], "mean")):
+        post = model.run_with_cache(few)[1][POST_HOOK]
+    assert torch.allclose(post[:, 2], reference[:7, 2].mean())
+
+
+def test_other_rows_are_others() -> None:
+    rows = ablate.other_rows(50, None, 0)
+    assert (rows != torch.arange(50)).all()
+    assert torch.equal(rows.sort().values, torch.arange(50))
+    assert not torch.equal(rows, ablate.other_rows(50, None, 1))
+    assert ablate.other_rows(50, 3, 0).unique().tolist() == [0, 1, 2]
+
+
+def test_a_position_of_a_longer_activation() -> None:
+    x = torch.randn(4, 3, D, generator=torch.Generator().manual_seed(0))
+    (_, hook) = ablate.Neurons([1], hook_name="mlp", position=2).fwd_hooks()[0]
+    changed = hook(x, hook=None)
+    assert (changed[:, 2, 1] == 0).all()
+    changed[:, 2, 1] = x[:, 2, 1]
+    assert torch.equal(changed, x)
+
+
+# Order --------------------------------------------------------------------------------------------
+
+
+def test_rankings_sort_by_what_they_name() -> None:
+    model = make()
+    table = neurons.extract(model, TASK)
+    frame = table.to_dataframe()
+    for by, column in (("ipr", "neuron_ipr"), ("amplitude", "neuron_amplitude")):
+        order = ablate.ranking(table, by)
+        assert frame[column].iloc[order.tolist()].is_monotonic_decreasing
+        assert torch.equal(ablate.ranking(table, by, descending=False), order.flip(0))
+    order = ablate.ranking(table, "phase_residual")
+    assert frame["phase_residual"].abs().iloc[order.tolist()].is_monotonic_decreasing
+    one, same, other = (ablate.ranking(table, "random", seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert sorted(one.tolist()) == list(range(D))
+
+
+def test_ranking_by_frequency_takes_the_loudest_frequency_first() -> None:
+    table = neurons.extract(make(), TASK)
+    order = ablate.ranking(table, "frequency").tolist()
+    frame = table.to_dataframe().iloc[order]
+    total = frame.groupby("frequency_out")["neuron_amplitude"].sum().sort_values(ascending=False)
+    assert frame["frequency_out"].drop_duplicates().tolist() == total.index.tolist()
+    assert (frame["frequency_out"].diff() != 0).sum() == len(total)  # each frequency in one piece
+    for _, group in frame.groupby("frequency_out"):
+        assert group["neuron_amplitude"].is_monotonic_decreasing
+
+
+def test_residuals_that_are_not_there_count_as_no_relation() -> None:
+    table = neurons.extract(make(), TASK, frequency="per_matrix")
+    residual = table.phase_residual.abs().nan_to_num(nan=math.pi / 2)
+    assert table.phase_residual.isnan().any()
+    assert (residual[ablate.ranking(table, "phase_residual")].diff() <= 0).all()
+
+
+def test_matched_orders_take_as_many_neurons_from_each_group_of_norms() -> None:
+    generator = torch.Generator().manual_seed(0)
+    d = 4 * ablate.MATCHED + 5
+    norms = torch.rand(d, generator=generator, dtype=torch.float64)
+    group = torch.empty(d, dtype=torch.int64)
+    group[norms.argsort()] = torch.arange(d) // ablate.MATCHED
+    order = torch.randperm(d, generator=generator)[:40]
+    drawn = ablate.matched_orders(order, norms, 500, 0)
+    assert torch.equal(group[drawn], group[order].expand(500, -1))
+    assert all(len(row.unique()) == 40 for row in drawn)
+    first = drawn[:, 0].bincount(minlength=d)
+    members = group == group[order[0]]
+    assert (first[~members] == 0).all()
+    expected = 500 / int(members.sum())
+    assert (first[members] - expected).abs().max() < 5 * math.sqrt(expected)
+
+
+# Curves -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["zero", "mean", "resample"])
+@pytest.mark.parametrize("at", [PRE_HOOK, POST_HOOK])
+@pytest.mark.parametrize("output_scale", [1.0, 0.5])
+def test_a_curve_is_the_ablated_models_accuracy_and_loss(
+    kind: str, at: str, output_scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablate, "CHUNK_ELEMENTS", 4 * D * 7)  # in many chunks
+    model = make("quadratic", output_scale=output_scale, bias_out=True)
+    order = torch.randperm(D, generator=torch.Generator().manual_seed(3))
+    frame = ablate.curve(model, order, TASK, kind=kind, hook_name=at, draws=3, seed=5)
+    assert frame["n"].tolist() == list(range(D + 1))
+    for n, accuracy, loss in frame[["n", "accuracy", "loss"]].itertuples(index=False):
+        with model.intervened(ablate.Neurons(order[: int(n)], kind, at, seed=5)):
+            assert accuracy == pytest.approx(float(measures.accuracy(model, TASK)))
+            assert loss == pytest.approx(float(measures.loss(model, TASK)))
+    for label in ("accuracy", "loss"):
+        assert (frame[f"random_{label}_min"] <= frame[f"random_{label}_mean"] + 1e-12).all()
+        assert (frame[f"random_{label}_mean"] <= frame[f"random_{label}_max"] + 1e-12).all()
+        ends = frame.iloc[[0, -1]]  # nothing and everything ablated: no choice
+        assert np.allclose(ends[f"random_{label}_min"], ends[label])
+        assert np.allclose(ends[f"random_{label}_max"], ends[label])
+
+
+def test_the_control_is_the_ablation_of_the_matched_orders() -> None:
+    model = make()
+    weights, order = model.weights(), torch.arange(D)
+    norms = weights.post(TASK.tokens).norm(dim=0) * weights.W_out.norm(dim=1)
+    drawn = ablate.matched_orders(order, norms.detach(), 4, seed=7)
+    frame = ablate.curve(model, order, TASK, counts=[6], draws=4, seed=7)
+    accuracies = []
+    for each in drawn:
+        with model.intervened(ablate.Neurons(each[:6])):
+            accuracies.append(float(measures.accuracy(model, TASK)))
+    assert frame["random_accuracy_mean"].item() == pytest.approx(np.mean(accuracies))
+    assert frame["random_accuracy_min"].item() == pytest.approx(min(accuracies))
+    assert frame["random_accuracy_max"].item() == pytest.approx(max(accuracies))
+
+
+def test_with_hooks_on_activations_the_model_itself_is_run() -> None:
+    model, order = make(), torch.arange(D)
+    with model.hooks(fwd_hooks=[(PRE_HOOK, lambda x, hook: x + 0.05)]):
+        frame = ablate.curve(model, order, TASK, counts=[0, 4, D], draws=2)
+        for n, accuracy, loss in frame[["n", "accuracy", "loss"]].itertuples(index=False):
+            with model.intervened(ablate.Neurons(order[: int(n)])):
+                assert accuracy == pytest.approx(float(measures.accuracy(model, TASK)))
+                assert loss == pytest.approx(float(measures.loss(model, TASK)))
+    shifted = HookedMLP.from_weights(model.W_in, model.W_out, model.b_in + 0.05)
+    same = ablate.curve(shifted, order, TASK, counts=[0, 4, D], draws=2)
+    pd.testing.assert_frame_equal(frame, same)
+
+
+def test_inside_an_idealised_scope_the_ideal_weights_are_ablated() -> None:
+    model = make()
+    ideal = idealize.build(neurons.extract(model, TASK))
+    order = torch.arange(D)
+    with model.idealized(ideal):
+        inside = ablate.curve(model, order, TASK, draws=2)
+        value = ablate.curve(model.effective_weights(), order, TASK, draws=2)
+    pd.testing.assert_frame_equal(inside, value)
+    outside = ablate.curve(model, order, TASK, draws=2)
+    assert not np.allclose(inside["loss"], outside["loss"])
+
+
+def test_a_set_that_matters_stands_out_from_its_control() -> None:
+    model, task = cosine_network()
+    table = neurons.extract(model, task)
+    # All but frequency 5: what is left cannot tell classes apart by more than its own wave.
+    rest = ~table.at(5)
+    assert int((~rest).sum()) >= 40
+    frame = ablate.curve(model, rest, task, counts=[0, int(rest.sum())], draws=10)
+    assert frame["accuracy"].tolist()[0] == 1
+    assert frame["loss"].iloc[1] > frame["random_loss_max"].iloc[1]
+    with model.intervened(ablate.Neurons(rest)):
+        assert frame["accuracy"].iloc[1] == float(measures.accuracy(model, task))
+
+
+def test_sides_of_a_split_are_told_apart() -> None:
+    model = make()
+    split = TASK.split(0.6, label_noise=0.5, seed=0)
+    frame = ablate.curve(model, torch.arange(D), split, counts=[0, 5], draws=1)
+    assert frame["pairs"].unique().tolist() == ["train", "test", "corrupted", "uncorrupted"]
+    start = frame[frame["n"] == 0].set_index("pairs")["accuracy"]
+    corrupted = Pairs(split.train_tokens[split.corrupted], split.train_labels[split.corrupted])
+    assert start["train"] == pytest.approx(float(measures.accuracy(model, split.train)))
+    assert start["test"] == pytest.approx(float(measures.accuracy(model, split.test)))
+    assert start["corrupted"] == pytest.approx(float(measures.accuracy(model, corrupted)))
+    clean = ablate.curve(model, torch.arange(D), TASK.split(0.6), counts=[0], draws=1)
+    assert clean["pairs"].tolist() == ["train", "test"]
+
+
+def test_with_every_neuron_silent_all_classes_tie_and_count_as_wrong() -> None:
+    weights = make().weights()
+    silent = HookedMLP.from_weights(weights.W_in, weights.W_out, weights.b_in.clone())
+    with torch.no_grad():
+        silent.mlp.b_in[5:] = -10  # ReLUs that no pair reaches
+    frame = ablate.curve(silent, torch.arange(5), TASK, counts=[0, 5], draws=3)
+    assert frame["accuracy"].iloc[1] == 0
+    assert frame["loss"].iloc[1] == pytest.approx(math.log(P))
+
+
+def test_curves_neither_change_the_model_nor_keep_gradients() -> None:
+    model = make()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    ablate.curve(model, torch.arange(D), TASK, draws=2)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(point.fwd_hooks for point in model.hook_dict.values())
+
+
+def test_errors() -> None:
+    model = make()
+    with pytest.raises(ValueError, match="kind='median'"):
+        ablate.Neurons([0], "median")
+    with pytest.raises(ValueError, match="kind='median'"):
+        ablate.curve(model, [0], TASK, kind="median")
+    with pytest.raises(ValueError, match="hook_name='hook_embed'"):
+        ablate.curve(model, [0], TASK, hook_name="hook_embed")
+    with pytest.raises(ValueError, match=r"integers in 0\.\.19"):
+        ablate.curve(model, [20], TASK)
+    with pytest.raises(ValueError, match="list each neuron once"):
+        ablate.curve(model, [1, 1], TASK)
+    with pytest.raises(ValueError, match=r"counts=\[3\] must be whole numbers in 0\.\.2"):
+        ablate.curve(model, [0, 1], TASK, counts=[3])
+    with pytest.raises(ValueError, match="draws=0 must be at least 1"):
+        ablate.curve(model, [0], TASK, draws=0)
+    weights: MLPWeights = model.weights().expand(2)
+    with pytest.raises(ValueError, match=r"batch of shape \(2,\)"):
+        ablate.curve(weights, [0], TASK)
+    with pytest.raises(ValueError, match=r"batch of shape \(2,\)"):
+        ablate.ranking(neurons.extract(weights, TASK), "ipr")
+    with pytest.raises(ValueError, match="by='size'"):
+        ablate.ranking(neurons.extract(model, TASK), "size")
+    with pytest.raises(ValueError, match="batch of 1 has no other row"):
+        ablate.other_rows(1, None, 0)
+    with (
+        model.intervened(ablate.Neurons([0], "mean", reference=torch.zeros(3, D + 1))),
+        pytest.raises(ValueError, match=r"reference has shape \[3, 21\], expected \[rows, 20\]"),
+    ):
+        model(TASK.tokens)
+    with model.intervened(ablate.Neurons([D])), pytest.raises(ValueError, match=r"0\.\.19"):
+        model(TASK.tokens)
