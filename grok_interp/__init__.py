@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grok_interp import (
+        ablate,
         circular,
         commands,
         config,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         ensemble,
         figures,
         files,
+        filters,
         fourier,
         gradients,
         grid,
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
         lockstep,
         losses,
         measures,
+        neuron_ablation,
         neurons,
         optimizers,
+        patch,
+        phases,
+        planes,
         polynomials,
         pretrained,
         report,
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
         trajectory,
         verdict,
         waveforms,
+        weight_hooks,
         weights,
     )
     from grok_interp.controls import evaluate
@@ -59,6 +66,7 @@ _SHORT_NAMES = {
 __all__ = [
     "HookedMLP",
     "ModularTask",
+    "ablate",
     "circular",
     "commands",
     "config",
@@ -70,6 +78,7 @@ __all__ = [
     "extract",
     "figures",
     "files",
+    "filters",
     "fourier",
     "gradients",
     "grid",
@@ -78,8 +87,12 @@ __all__ = [
     "lockstep",
     "losses",
     "measures",
+    "neuron_ablation",
     "neurons",
     "optimizers",
+    "patch",
+    "phases",
+    "planes",
     "polynomials",
     "pretrained",
     "report",
@@ -91,6 +104,7 @@ __all__ = [
     "trajectory",
     "verdict",
     "waveforms",
+    "weight_hooks",
     "weights",
 ]
 __version__ = "0.1.0"

@@ -45,7 +45,7 @@ Ranking = Literal["ipr", "amplitude", "frequency", "phase_residual", "random"]
 MATCHED = 16
 """Neurons in a group of like norm: a random set takes as many from each group as the set it is
 compared with."""
-POINTS = 33
+POINTS = 17
 """Sizes at which a curve is measured, from no neuron to all of them."""
 CHUNK_ELEMENTS = 1 << 22
 """Changes of activations held at a time, counted over draws, pairs and neurons."""
@@ -152,7 +152,7 @@ def curve(
             its training pairs by whether their label is corrupted), or pairs by name.
         kind: As for :class:`Neurons`; means and rows are those of the pairs measured on.
         hook_name: ``hook_post`` or ``hook_pre``.
-        counts: Numbers of neurons to ablate; None for 33 from none to all.
+        counts: Numbers of neurons to ablate; None for 17 from none to all.
         draws: Random orders to compare with.
         seed: Seed of orders and of resampled rows.
 

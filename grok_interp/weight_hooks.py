@@ -48,7 +48,8 @@ def on_weights(
         change_in: From W_in ``[2, p, d_mlp]`` to what takes its place.
         change_out: From W_out ``[d_mlp, p]`` to what takes its place.
     """
-    if neurons is not None and not bool(torch.as_tensor(neurons).numel()):
+    given = None if neurons is None else torch.as_tensor(neurons)
+    if given is not None and not bool(given.any() if given.dtype == torch.bool else given.numel()):
         return []
     hooks: Hooks = []
     operands = torch.tensor([name in matrices for name in MATRICES[:2]])[:, None, None]

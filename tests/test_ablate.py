@@ -170,8 +170,11 @@ def test_a_curve_is_the_ablated_models_accuracy_and_loss(
     monkeypatch.setattr(ablate, "CHUNK_ELEMENTS", 4 * D * 7)  # in many chunks
     model = make("quadratic", output_scale=output_scale, bias_out=True)
     order = torch.randperm(D, generator=torch.Generator().manual_seed(3))
-    frame = ablate.curve(model, order, TASK, kind=kind, hook_name=at, draws=3, seed=5)
-    assert frame["n"].tolist() == list(range(D + 1))
+    counts = [0, 1, 2, 7, 13, D]
+    frame = ablate.curve(
+        model, order, TASK, counts=counts, kind=kind, hook_name=at, draws=3, seed=5
+    )
+    assert frame["n"].tolist() == counts
     for n, accuracy, loss in frame[["n", "accuracy", "loss"]].itertuples(index=False):
         with model.intervened(ablate.Neurons(order[: int(n)], kind, at, seed=5)):
             assert accuracy == pytest.approx(float(measures.accuracy(model, TASK)))
@@ -182,6 +185,14 @@ def test_a_curve_is_the_ablated_models_accuracy_and_loss(
         ends = frame.iloc[[0, -1]]  # nothing and everything ablated: no choice
         assert np.allclose(ends[f"random_{label}_min"], ends[label])
         assert np.allclose(ends[f"random_{label}_max"], ends[label])
+
+
+def test_a_curve_goes_from_no_neuron_to_all_in_even_steps() -> None:
+    weights = HookedMLP(p=P, d_mlp=160, seed=0).weights()
+    frame = ablate.curve(weights, torch.arange(160), TASK, draws=1)
+    assert frame["n"].tolist() == list(range(0, 161, 10))
+    few = ablate.curve(weights, torch.arange(5), TASK, draws=1)
+    assert few["n"].tolist() == list(range(6))
 
 
 def test_the_control_is_the_ablation_of_the_matched_orders() -> None:

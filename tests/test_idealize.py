@@ -238,3 +238,88 @@ def test_recipe_and_keywords() -> None:
         name, value = next(iter(words.items()))
         with pytest.raises(ValueError, match=f"{name}='{value}' is unknown"):
             idealize.build(table, **words)
+
+
+def test_binarised_columns_are_the_nearest_of_two_values_with_their_signs() -> None:
+    table = neurons.extract(HookedMLP(p=13, d_mlp=9, seed=0, dtype="float64"), ModularTask(13))
+    binary = idealize.binarise(table)
+    own = table.weights.W_in
+    mean = own.mean(1, keepdim=True)
+    ideal = binary.weights.W_in
+    assert torch.equal((ideal - mean).sign(), (own - mean).sign())
+    level = (ideal - mean).abs()
+    assert torch.allclose(level, level[:, :1].expand_as(level))
+    for factor in (0.9, 1.1):  # no other level is nearer
+        other = mean + factor * (ideal - mean)
+        assert ((own - other).square().sum(1) > (own - ideal).square().sum(1)).all()
+    assert binary.matrices == ("W_a", "W_b")
+
+
+@pytest.mark.parametrize("make", [idealize.binarise, idealize.smooth])
+def test_binarising_and_smoothing_go_by_strength_and_only_in_the_input(make) -> None:
+    model = HookedMLP(p=13, d_mlp=9, seed=0, dtype="float64")
+    table = neurons.extract(model, ModularTask(13))
+    whole = make(table).weights.W_in
+    with model.intervened(make(table, 0.25, neurons=[1, 2])):
+        changed = model.effective_weights()
+    expected = model.W_in.clone()
+    expected[..., [1, 2]] = (0.75 * model.W_in + 0.25 * whole)[..., [1, 2]]
+    assert torch.allclose(changed.W_in, expected)
+    assert torch.equal(changed.W_out, model.W_out)
+    with model.intervened(make(table, 0.0)):
+        assert torch.equal(model.effective_weights().W_in, model.W_in)
+
+
+def test_smooth_columns_keep_their_mean_and_one_sinusoid() -> None:
+    table = neurons.extract(HookedMLP(p=13, d_mlp=9, seed=0, dtype="float64"), ModularTask(13))
+    smooth = idealize.smooth(table).weights.W_in
+    expected = table.waves("cosine")[:2] + table.constant[:2].unsqueeze(-2)
+    assert torch.allclose(smooth, expected)
+
+
+def test_a_square_wave_is_binary_already_and_a_cosine_smooth() -> None:
+    n = torch.arange(13, dtype=torch.float64)[:, None]
+    cosine = torch.cos(2 * math.pi * 3 * n / 13 + 0.2)
+    square = torch.where(cosine >= 0, 0.7, -0.7).double()
+    for column, make in ((square, idealize.binarise), (cosine, idealize.smooth)):
+        model = HookedMLP.from_weights(torch.stack([column, column]), cosine.T.contiguous())
+        ideal = make(neurons.extract(model, ModularTask(13)))
+        level = 7 / 13 * 1.4 - 0.7  # the mean of the square wave, which has 7 points above or below
+        if make is idealize.binarise:
+            # About its mean the two levels differ; binary values lie as far from it on both sides.
+            deviation = (square - square.mean()).abs().mean()
+            expected = square.mean() + deviation * square.sign()
+            assert abs(float(square.mean())) == pytest.approx(abs(level))
+        else:
+            expected = column
+        assert torch.allclose(ideal.weights.W_in, expected.expand(2, 13, 1))
+
+
+def test_in_coordinates_zero_keeps_its_weights_when_binarised() -> None:
+    task = ModularTask(11, "multiply")
+    table = neurons.extract(HookedMLP(p=11, d_mlp=5, seed=0), task)
+    binary = idealize.binarise(table).weights.W_in
+    assert torch.equal(binary[:, 0], table.weights.W_in[:, 0])
+    own = table.weights.W_in[:, 1:]
+    assert torch.equal(
+        (binary[:, 1:] - own.mean(1, keepdim=True)).sign(), (own - own.mean(1, keepdim=True)).sign()
+    )
+
+
+def test_the_sign_recipe_has_its_controls_and_is_for_inputs_only() -> None:
+    recipe = Recipe(input_waveform="sign")
+    assert recipe.input_waveform == "sign"
+    with pytest.raises(ValueError, match="output_waveform='sign'"):
+        Recipe(output_waveform="sign")
+
+
+def test_neurons_of_a_frequency() -> None:
+    table = neurons.extract(HookedMLP(p=13, d_mlp=40, seed=0), ModularTask(13), "per_matrix")
+    frame = table.to_dataframe()
+    same = (frame["frequency_a"] == frame["frequency_b"]) & frame["agrees"]
+    expected = same & frame["frequency_a"].isin([2, 5])
+    assert table.at([2, 5]).tolist() == expected.tolist()
+    everywhere = table.at(range(1, 7))
+    assert torch.equal(everywhere, table.agrees)
+    with pytest.raises(ValueError, match=r"frequency 7 .* 1\.\.6"):
+        table.at(7)

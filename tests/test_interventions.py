@@ -1,5 +1,6 @@
 """Scopes: what `intervened` and `idealized` change, and that they leave everything else alone."""
 
+import contextlib
 import copy
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grok_interp import idealize, neurons
+from grok_interp import ablate, idealize, neurons, patch, phases
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.idealize import IdealWeights
 from grok_interp.scopes import Idealization, Intervention
@@ -446,3 +447,98 @@ def test_ideal_weights_of_another_shape(ideal: IdealWeights) -> None:
 def test_selection_errors(model: HookedMLP, ideal: IdealWeights, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words), model.idealized(ideal, **options):
         pytest.fail("the block must not be entered")
+
+
+# The library's interventions together --------------------------------------------------------------
+
+
+def every_intervention(model: HookedMLP, ideal: IdealWeights) -> list[Intervention]:
+    table = neurons.extract(model, TASK)
+    clean = model(TASK.tokens.flip(0)).detach()
+    return [
+        ideal.select(neurons=range(6)),
+        idealize.binarise(table, 0.5),
+        phases.shift(table, 0.4, neurons=[1, 7]),
+        ablate.WeightFrequencies("remove", 2, "W_out"),
+        ablate.Neurons([0, 3], "mean"),
+        ablate.GridFrequencies("remove", 1),
+        ablate.TokenFrequencies("remove", 3, "b"),
+        patch.PlanePatch(patch.class_planes(TASK), 4, clean, "blocks.0.hook_mlp_out"),
+        ablate.LogitFrequencies("remove", 5),
+    ]
+
+
+def test_an_ablation_in_an_idealised_block_in_a_users_hooks(
+    model: HookedMLP, ideal: IdealWeights
+) -> None:
+    def double(post: Tensor, hook) -> Tensor:
+        return 2 * post
+
+    with (
+        model.hooks(fwd_hooks=[(POST, double)]),
+        model.idealized(ideal),
+        model.intervened(ablate.Neurons([0, 4])),
+    ):
+        logits = model(TASK.tokens)
+    weights = ideal.weights
+    a, b = TASK.tokens.unbind(1)
+    post = 2 * (weights.W_in[0][a] + weights.W_in[1][b] + weights.b_in).relu()
+    post[:, [0, 4]] = 0
+    assert torch.allclose(logits, post @ weights.W_out + weights.b_out)
+
+
+def test_interventions_compose_in_their_order(model: HookedMLP, ideal: IdealWeights) -> None:
+    chosen = every_intervention(model, ideal)
+    with model.intervened(*chosen):
+        together = model(TASK.tokens)
+    with contextlib.ExitStack() as stack:
+        for each in chosen:
+            stack.enter_context(model.intervened(each))
+        nested = model(TASK.tokens)
+    by_hooks = model.run_with_hooks(
+        TASK.tokens, fwd_hooks=[pair for each in chosen for pair in each.fwd_hooks()]
+    )
+    assert torch.equal(together, nested)
+    assert torch.equal(together, by_hooks)
+    assert not torch.allclose(together, model(TASK.tokens))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("order", ["in order", "out of order"])
+def test_no_exit_leaves_a_trace(
+    model: HookedMLP, ideal: IdealWeights, fails: bool, order: str
+) -> None:
+    chosen = every_intervention(model, ideal)
+    before, plain = n_hooks(model), model(TASK.tokens)
+    scopes = [model.intervened(each) for each in chosen]
+    for scope in scopes:
+        scope.__enter__()
+    assert n_hooks(model) != before
+    model(TASK.tokens)
+    if fails:
+        with pytest.raises(ValueError, match="rows, which is not p"):
+            model(TASK.tokens[:5])
+    if order == "in order":
+        scopes = scopes[::-1]
+    for scope in scopes:
+        scope.__exit__(None, None, None)
+    assert n_hooks(model) == before
+    assert torch.equal(model(TASK.tokens), plain)
+
+
+def test_the_error_term_gives_the_model_back_and_shows_a_change_to_the_ideal_part(
+    model: HookedMLP, ideal: IdealWeights
+) -> None:
+    for chosen in (
+        ideal,
+        ideal.select(neurons=[2, 5], strength=0.7),
+        ideal.select(matrices=("W_a", "W_out")),
+    ):
+        with model.intervened(chosen, chosen.error_term):
+            assert torch.allclose(model(TASK.tokens), model.weights().logits(TASK.tokens))
+    with model.intervened(ideal, Scale(W_OUT, 3.0), ideal.error_term):
+        changed = model.effective_weights().W_out
+    own, waves = model.weights().W_out, ideal.weights.W_out
+    assert torch.allclose(changed, own + 2 * waves)
+    assert ideal.select(neurons=[]).error_term.fwd_hooks() == []
+    assert ideal.select(strength=0.0).error_term.fwd_hooks() == []
