@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from grok_interp import measures
+from grok_interp import measures, outputs
 from grok_interp.tasks import ModularTask
 from grok_interp.weights import MLPWeights
 
@@ -159,8 +159,8 @@ def test_chunks_do_not_show(monkeypatch, number, size):
         seen.append(len(tokens))
         return single.logits(tokens)
 
-    monkeypatch.setattr(measures, "CHUNK_PAIRS", size)
-    monkeypatch.setattr(measures, "CHUNK_ELEMENTS", size * D_MLP)
+    monkeypatch.setattr(outputs, "CHUNK_PAIRS", size)
+    monkeypatch.setattr(outputs, "CHUNK_ELEMENTS", size * D_MLP)
     chunked = number(watched, task), number(single, task), number(batch, task)
     for first, second in zip(whole, chunked, strict=True):
         assert_allclose(first, second, rtol=1e-12)
