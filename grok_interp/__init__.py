@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grok_interp import (
+        census,
+        circuits,
         circular,
         commands,
         config,
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
         grid,
         hooked_mlp,
         idealize,
+        lattice,
+        leakage,
         lockstep,
         losses,
         measures,
+        mechanism,
         neurons,
         optimizers,
         outputs,
@@ -60,6 +65,8 @@ _SHORT_NAMES = {
 __all__ = [
     "HookedMLP",
     "ModularTask",
+    "census",
+    "circuits",
     "circular",
     "commands",
     "config",
@@ -76,9 +83,12 @@ __all__ = [
     "grid",
     "hooked_mlp",
     "idealize",
+    "lattice",
+    "leakage",
     "lockstep",
     "losses",
     "measures",
+    "mechanism",
     "neurons",
     "optimizers",
     "outputs",

@@ -1,10 +1,13 @@
-"""Numbers about a model: accuracy, loss, margin, rank, norms, chance.
+"""Numbers about a model: accuracy, loss, margin, rank, norms, chance; and those of its mechanism.
 
 A model is anything that maps tokens to logits: a HookedMLP (inside any scope), a user's function,
 or :class:`~grok_interp.weights.MLPWeights` with batch axes, for which every number comes with those
 axes. Pairs are worked through in chunks, so memory does not grow with ``p * p * d_mlp``.
 
 Ties count as wrong: a model that gives all classes one logit has accuracy 0, not 1/p.
+
+Measures of the mechanism come from :mod:`.mechanism`, :mod:`.leakage`, :mod:`.circuits` and
+:mod:`.census`, and are all reached from here.
 """
 
 from __future__ import annotations
@@ -15,9 +18,25 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from grok_interp.census import effective_frequencies as effective_frequencies
+from grok_interp.census import frequency_census as frequency_census
+from grok_interp.census import frequency_energy as frequency_energy
+from grok_interp.circuits import circularity as circularity
+from grok_interp.circuits import distance_irrelevance as distance_irrelevance
+from grok_interp.circuits import gradient_symmetricity as gradient_symmetricity
 from grok_interp.config import LossName, check_choice
+from grok_interp.leakage import Leakage as Leakage
+from grok_interp.leakage import activation_leakage as activation_leakage
+from grok_interp.leakage import leakage as leakage
 from grok_interp.losses import pair_losses as pair_losses
 from grok_interp.losses import pair_margins as pair_margins
+from grok_interp.mechanism import excluded_loss as excluded_loss
+from grok_interp.mechanism import key_frequencies as key_frequencies
+from grok_interp.mechanism import logit_coefficients as logit_coefficients
+from grok_interp.mechanism import logit_shares as logit_shares
+from grok_interp.mechanism import margin_attribution as margin_attribution
+from grok_interp.mechanism import restricted_loss as restricted_loss
+from grok_interp.mechanism import sum_shares as sum_shares
 from grok_interp.outputs import Model as Model
 from grok_interp.outputs import logits as logits
 from grok_interp.outputs import logits_in_chunks as logits_in_chunks
