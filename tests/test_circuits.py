@@ -190,7 +190,6 @@ def test_circularity_is_that_of_components_and_ffts_one_by_one(p: int, operation
     wanted = []
     for operand in range(2):
         rows = weights.W_in[operand].numpy()[order]
-        values, vectors = np.linalg.eigh(np.cov(rows, bias=True))  # of centred columns below
         centred = rows - rows.mean(0)
         values, vectors = np.linalg.eigh(centred @ centred.T)
         shares = []

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from grok_interp import measures
+from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 from grok_interp.weights import MLPWeights
 
@@ -134,8 +135,6 @@ def test_batches_are_networks_by_themselves_and_activations_come_in_token_order(
 
 def test_an_untrained_network_varies_along_each_operand_alone() -> None:
     """The figure of the docstring: 40% each, and next to nothing along a + b."""
-    from grok_interp.hooked_mlp import HookedMLP
-
     found = measures.leakage(HookedMLP(p=59, d_mlp=512, seed=0), ModularTask(59))
     assert float(found.a.sum()) == pytest.approx(0.4, abs=0.02)
     assert float(found.b.sum()) == pytest.approx(0.4, abs=0.02)
@@ -149,7 +148,9 @@ def test_what_does_not_vary_leaks_nothing_and_mistakes_are_named() -> None:
     task = ModularTask(7)
     assert measures.leakage(says(noise(1, 7).expand(49, 7)), task).sum.isnan().all()
     assert measures.activation_leakage(torch.full((49, 2), 0.7), task).a.isnan().all()
-    with pytest.raises(ValueError, match="have 48 rows, expected 49: run the model on task.tokens"):
+    with pytest.raises(
+        ValueError, match=r"have 48 rows, expected 49: run the model on task\.tokens"
+    ):
         measures.activation_leakage(noise(48, 2), task)
     with pytest.raises(ValueError, match="no coordinates were found"):
         measures.activation_leakage(noise(49, 2), ModularTask(7, "a**2 + a*b + b**2"))
