@@ -58,7 +58,7 @@ def other(coordinates: Coordinates) -> str:
     return "a-b" if coordinates.sign > 0 else "a+b"
 
 
-def exact(values: Tensor, task: ModularTask) -> Tensor:
+def checked_logits(values: Tensor, task: ModularTask) -> Tensor:
     """Logits in float32 at least, if they have the task's classes.
 
     Raises:
@@ -76,7 +76,7 @@ def on_lattice(
     model: Model, task: ModularTask, coordinates: Coordinates
 ) -> Float[Tensor, "pairs *batch p"]:
     """All logits on the lattice, computed without gradients."""
-    return exact(logits(model, task.tokens[coordinates.lattice]), task).movedim(-2, 0)
+    return checked_logits(logits(model, task.tokens[coordinates.lattice]), task).movedim(-2, 0)
 
 
 def centred(

@@ -33,10 +33,10 @@ from grok_interp.grid import Frequencies
 from grok_interp.lattice import (
     answer,
     centred,
+    checked_logits,
     class_order,
     coordinates_of,
     energy_along,
-    exact,
     on_lattice,
     variance_share,
 )
@@ -261,7 +261,7 @@ def margin_attribution(
     sums = []
     with torch.no_grad():
         for rows, chunk in logits_in_chunks(model, tokens):
-            values = exact(chunk, task)[..., classes.to(chunk.device)]
+            values = checked_logits(chunk, task)[..., classes.to(chunk.device)]
             basis = fourier.basis(len(classes), dtype=values.dtype, device=values.device)
             index = right[rows].to(values.device).expand(values.shape[:-1])
             rival = values.scatter(-1, index.unsqueeze(-1), -torch.inf).argmax(-1)
