@@ -45,9 +45,10 @@ from grok_interp.outputs import Model, chosen_pairs, logits_in_chunks
 from grok_interp.tasks import NO_COORDINATE, Coordinates, ModularTask, Pairs, Split
 from grok_interp.weights import check_labels, check_tokens
 
-KEY_SHARE = 0.1
-"""Share of the variance along a + b above which a frequency is key, so that at most nine are: half of
-what each of five equal ones has, and above the largest share in an untrained network at p = 59, 6%."""
+KEY_SHARE = 0.05
+"""Share of the variance along a + b above which a frequency is key, so that at most 19 are. The
+published linear model D of arXiv 2306.17844 (p = 59) has eight frequencies with 6% to 25% each, and
+.2% in all others together."""
 
 
 def logit_coefficients(model: Model, task: ModularTask) -> Float[Tensor, "*batch k"]:
@@ -133,11 +134,12 @@ def key_frequencies(
     throughout: chosen anew at each, they follow what the measure should tell. That paper reads them
     off norms in the embedding; here it is the logits' variance, which any model has.
 
-    Consequence of the threshold: these MLPs may use nearly all frequencies, and then none is key. One
-    that grokked at p = 59 (d_mlp = 512, ReLU, AdamW with decay 1) has 2% to 6% at each of 29; restricted
-    to the three above 5% its loss is 2.6, by direction alone .0001. For such a network use the
-    direction-only form of the losses, ``frequencies=None``. For m below 22 an even spread exceeds 10%,
-    and frequencies are key in an untrained network too: raise the threshold.
+    Consequence of the threshold: these MLPs may use nearly all frequencies, and then none is key and
+    luck decides which exceed it. One that grokked at p = 59 (d_mlp = 512, ReLU, AdamW with decay 1) has
+    2% to 6% at each of 29, as an untrained one has; restricted to the three above 5% its loss is 2.6, by
+    direction alone .0001. So look at :func:`sum_shares` first, and for such a network use the
+    direction-only form of the losses, ``frequencies=None``. For m below 42 an even spread reaches 5%:
+    raise the threshold.
 
     Args:
         model: One network.

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +236,30 @@ def test_what_untrained_networks_score_is_what_the_docstrings_say() -> None:
     assert np.mean(circles) == pytest.approx((math.log(59 / 2) + 0.58) / (59 / 2), abs=0.02)
     tied = HookedMLP(p=59, d_mlp=64, seed=0, tied_operands=True)
     assert float(measures.gradient_symmetricity(tied, task)) == pytest.approx(1)
+
+
+def test_the_published_linear_model_is_circular_and_has_eight_key_frequencies(
+    fixtures: Path,
+) -> None:
+    """Model D of arXiv 2306.17844: embeddings concatenated, so the operands enter by weights apart."""
+    file = fixtures / "pizza_linear_p59" / "model_7r4zst7evs.pt"
+    stored = torch.load(file, weights_only=True, map_location="cpu")
+    embed, bias = stored["embed.weight"], stored["l1.bias"]
+    W_in = torch.stack([embed @ half.T for half in stored["l1.weight"].chunk(2, dim=1)])
+    weights, task = MLPWeights(W_in, stored["unembed.weight"].T.contiguous(), bias), ModularTask(59)
+    assert measures.circularity(weights, task).min() > 0.99
+    assert measures.distance_irrelevance(weights, task) > 0.9
+    assert abs(measures.gradient_symmetricity(weights, task)) < 0.1
+    shares = measures.sum_shares(weights, task)
+    keys = measures.key_frequencies(weights, task)
+    assert len(keys) == 8
+    assert float(shares[keys - 1].sum()) == pytest.approx(0.998, abs=1e-3)
+    assert measures.logit_shares(weights, task).sum() > 0.98
+    assert measures.restricted_loss(weights, task, keys) < 1e-4
+    others = [k for k in range(1, 30) if k not in keys.tolist()]
+    split = task.split(0.5, seed=0)
+    assert measures.restricted_loss(weights, task, others) > 1
+    assert measures.excluded_loss(weights, split, keys) > 1
 
 
 @pytest.mark.parametrize(

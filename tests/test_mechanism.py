@@ -157,13 +157,13 @@ def test_key_frequencies_are_those_above_the_threshold() -> None:
     coefficients = torch.zeros(14, dtype=torch.float64)
     coefficients[[2, 4, 10]] = torch.tensor([3.0, 1.0, -2.0], dtype=torch.float64)
     model = says(wave_logits(task, coefficients) + noise(29**2, 1))  # shares 9/14, 1/14, 4/14
-    assert measures.key_frequencies(model, task).tolist() == [3, 11]
-    assert measures.key_frequencies(model, task, threshold=0.07).tolist() == [3, 5, 11]
+    assert measures.key_frequencies(model, task).tolist() == [3, 5, 11]
+    assert measures.key_frequencies(model, task, threshold=0.1).tolist() == [3, 11]
     assert measures.key_frequencies(model, task, threshold=0.7).tolist() == []
 
 
 def test_a_network_that_uses_all_frequencies_alike_has_no_key_unless_they_are_few() -> None:
-    for p, wanted in ((59, []), (23, []), (13, [1, 2, 3, 4, 5, 6])):
+    for p, wanted in ((59, []), (43, []), (13, [1, 2, 3, 4, 5, 6])):
         even = says(wave_logits(ModularTask(p), torch.ones(p // 2, dtype=torch.float64)))
         assert measures.key_frequencies(even, ModularTask(p)).tolist() == wanted
 
@@ -173,7 +173,7 @@ def test_the_controls_score_what_the_docstrings_say() -> None:
     split, uniform = task.split(0.5, seed=0), math.log(59)
     untrained = HookedMLP(p=59, d_mlp=512, seed=0)
     assert measures.sum_shares(untrained, task).max() < 0.07
-    assert measures.key_frequencies(untrained, task).tolist() == []
+    assert measures.key_frequencies(untrained, task, threshold=0.07).tolist() == []
     assert float(measures.restricted_loss(untrained, task)) == pytest.approx(uniform, abs=0.01)
     fitted = controls.ridge_readout(
         untrained.weights().detach(), split.train_tokens, split.train_labels
