@@ -11,7 +11,9 @@ does. Three measures, in the task's coordinates on Z_m::
 Caveat: none of them says that a network adds. Random logits do not depend on a - b either, so an
 untrained network has the distance irrelevance of a clock, .99; its gradient symmetricity is 0 and its
 circularity 14% (p = 59, d_mlp = 512, ReLU; with one shared embedding gradients are equal by
-construction). Read them for networks that solve the task, beside the untrained one.
+construction). The paper's published linear model D, which solves the task, has .96, 0 and 99.7%; a
+ReLU network of this package that grokked at p = 59 has .99, .07 and 30%. Read them for networks that
+solve the task, beside the untrained one.
 """
 
 from __future__ import annotations
