@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from grok_interp import idealize, measures, neurons, training
+from grok_interp import idealize, measures, neurons, outputs, training
 from grok_interp.config import ReadoutFit, Recipe, TrainConfig, check_choice
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.neurons import MATRICES, NeuronTable
@@ -204,7 +204,7 @@ def ridge_readout(
     target = F.one_hot(labels, weights.p).double() - 1 / weights.p
     gram = torch.zeros(*weights.batch_shape, weights.d_mlp, weights.d_mlp, dtype=torch.float64)
     cross = torch.zeros(*weights.batch_shape, weights.d_mlp, weights.p, dtype=torch.float64)
-    size = max(1, measures.CHUNK_ELEMENTS // (weights.d_mlp * max(1, gram[..., 0, 0].numel())))
+    size = max(1, outputs.CHUNK_ELEMENTS // (weights.d_mlp * max(1, gram[..., 0, 0].numel())))
     for start in range(0, len(tokens), size):
         rows = slice(start, start + size)
         post = weights.post(tokens[rows])

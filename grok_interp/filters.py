@@ -227,12 +227,7 @@ def coordinates_of(task: ModularTask | None, p: int) -> Coordinates:
         raise ValueError(
             f"the task has p={task.p} and the tensor {p} tokens or classes: pass the model's task"
         )
-    if task.coordinates is None:
-        raise ValueError(
-            f"operation {task.operation!r} mod {p} has no coordinates in which it is addition, so it has "
-            "no frequencies: pass task=None for those of the tokens as they stand"
-        )
-    return task.coordinates
+    return task.require_coordinates("pass task=None for the frequencies of tokens as they stand")
 
 
 def at_position(

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from grok_interp import measures
+from grok_interp import outputs
 from grok_interp.config import TrainConfig
 from grok_interp.gradients import DTYPES, Batch, Stack, Tally
 from grok_interp.hooked_mlp import HookedMLP
@@ -166,7 +166,7 @@ class Lockstep:
         if self._hooked is None:
             self._stack.measure(self.parameters, batch, test)
         else:
-            for rows, logits in measures.logits_in_chunks(self._hooked, batch.tokens[0]):
+            for rows, logits in outputs.logits_in_chunks(self._hooked, batch.tokens[0]):
                 test.add(logits.detach()[None], labels[:, rows], rows)
         n_train, n_test = self._train.pairs, batch.pairs
         columns = {

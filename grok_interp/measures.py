@@ -1,34 +1,48 @@
-"""Numbers about a model: accuracy, loss, margin, rank, norms, chance.
+"""Numbers about a model: accuracy, loss, margin, rank, norms, chance; and those of its mechanism.
 
 A model is anything that maps tokens to logits: a HookedMLP (inside any scope), a user's function,
 or :class:`~grok_interp.weights.MLPWeights` with batch axes, for which every number comes with those
 axes. Pairs are worked through in chunks, so memory does not grow with ``p * p * d_mlp``.
 
 Ties count as wrong: a model that gives all classes one logit has accuracy 0, not 1/p.
+
+Measures of the mechanism come from :mod:`.mechanism`, :mod:`.leakage`, :mod:`.circuits` and
+:mod:`.census`, and are all reached from here.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from grok_interp.census import effective_frequencies as effective_frequencies
+from grok_interp.census import frequency_census as frequency_census
+from grok_interp.census import frequency_energy as frequency_energy
+from grok_interp.circuits import circularity as circularity
+from grok_interp.circuits import distance_irrelevance as distance_irrelevance
+from grok_interp.circuits import gradient_symmetricity as gradient_symmetricity
 from grok_interp.config import LossName, check_choice
+from grok_interp.leakage import Leakage as Leakage
+from grok_interp.leakage import activation_leakage as activation_leakage
+from grok_interp.leakage import leakage as leakage
 from grok_interp.losses import pair_losses as pair_losses
 from grok_interp.losses import pair_margins as pair_margins
-from grok_interp.tasks import ModularTask, Pairs, Split
-from grok_interp.weights import MLPWeights, SupportsWeights, check_labels
-
-CHUNK_ELEMENTS = 1 << 22
-"""Activations held at a time, counted over batch, pairs and neurons: 16 MiB in float32."""
-CHUNK_PAIRS = 1 << 13
-"""Pairs at a time for a model whose width is not known."""
-
-Model = Callable[[Tensor], Tensor] | MLPWeights
+from grok_interp.mechanism import excluded_loss as excluded_loss
+from grok_interp.mechanism import key_frequencies as key_frequencies
+from grok_interp.mechanism import logit_coefficients as logit_coefficients
+from grok_interp.mechanism import logit_shares as logit_shares
+from grok_interp.mechanism import margin_attribution as margin_attribution
+from grok_interp.mechanism import restricted_loss as restricted_loss
+from grok_interp.mechanism import sum_shares as sum_shares
+from grok_interp.outputs import Model as Model
+from grok_interp.outputs import logits as logits
+from grok_interp.outputs import logits_in_chunks as logits_in_chunks
+from grok_interp.outputs import over_pairs
+from grok_interp.tasks import ModularTask, Pairs
+from grok_interp.weights import MLPWeights, SupportsWeights
 
 
 def chance(task: ModularTask) -> float:
@@ -80,7 +94,7 @@ def margin(
     labels: Tensor | None = None,
 ) -> Float[Tensor, "*batch pairs"]:
     """Correct logit minus the largest other one, for each pair; arguments as for :func:`accuracy`."""
-    return _over_pairs(model, task, tokens, labels, pair_margins)
+    return over_pairs(model, task, tokens, labels, pair_margins)
 
 
 def mean_rank(
@@ -97,7 +111,7 @@ def mean_rank(
         # Counted from below, so that NaN logits rank last and not first.
         return logits.shape[-1] - (logits < logits.gather(-1, index)).sum(-1)
 
-    return _over_pairs(model, task, tokens, labels, of).double().mean(-1)
+    return over_pairs(model, task, tokens, labels, of).double().mean(-1)
 
 
 def loss(
@@ -122,13 +136,7 @@ def loss(
     """
     check_choice("kind", kind, LossName)
     per_pair = functools.partial(pair_losses, kind=kind)
-    return _over_pairs(model, task, tokens, labels, per_pair).double().mean(-1)
-
-
-def logits(model: Model, tokens: Tensor) -> Float[Tensor, "*batch pairs p"]:
-    """All logits on ``tokens``, computed in chunks and without gradients."""
-    with torch.no_grad():
-        return torch.cat([chunk for _, chunk in logits_in_chunks(model, tokens)], -2)
+    return over_pairs(model, task, tokens, labels, per_pair).double().mean(-1)
 
 
 def weight_norms(model: SupportsWeights | MLPWeights) -> dict[str, Float[Tensor, "*batch"]]:
@@ -150,52 +158,3 @@ def weight_norms(model: SupportsWeights | MLPWeights) -> dict[str, Float[Tensor,
     }
     squares["total"] = torch.stack(list(squares.values())).sum(0)
     return {name: square.sqrt() for name, square in squares.items()}
-
-
-def _pairs(
-    task: ModularTask | Pairs | None, tokens: Tensor | None, labels: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The pairs meant, not yet checked."""
-    if isinstance(task, Split):
-        raise ValueError("a split has two sides: pass split.test or split.train")
-    if task is not None and tokens is None and labels is None:
-        return task.tokens, task.labels
-    if task is None and tokens is not None and labels is not None:
-        return tokens, labels
-    raise ValueError(
-        "pass a task, split.test, split.train, or tokens= and labels= together: which pairs to measure on"
-    )
-
-
-def _over_pairs(
-    model: Model,
-    task: ModularTask | Pairs | None,
-    tokens: Tensor | None,
-    labels: Tensor | None,
-    of: Callable[[Tensor, Tensor], Tensor],
-) -> Tensor:
-    """``of(logits, labels)`` for every pair, in chunks and without gradients."""
-    tokens, labels = _pairs(task, tokens, labels)
-    with torch.no_grad():
-        parts = [
-            of(logits, check_labels(labels, len(tokens), logits.shape[-1])[rows].to(logits.device))
-            for rows, logits in logits_in_chunks(model, tokens)
-        ]
-    return torch.cat(parts, -1)
-
-
-def logits_in_chunks(model: Model, tokens: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of ``tokens`` and the model's logits on them, some pairs at a time."""
-    size, run = CHUNK_PAIRS, model
-    if isinstance(model, MLPWeights):
-        width = max(model.d_mlp, model.p) * math.prod(model.batch_shape)
-        size, run = CHUNK_ELEMENTS // width, model.logits
-        tokens = tokens.to(model.W_in.device)
-    elif isinstance(model, SupportsWeights):
-        weights = model.weights()
-        size = CHUNK_ELEMENTS // max(weights.d_mlp, weights.p)
-        tokens = tokens.to(weights.W_in.device)
-    size = max(1, size)
-    for start in range(0, max(1, len(tokens)), size):
-        rows = slice(start, start + size)
-        yield rows, run(tokens[rows])  # type: ignore[operator]

@@ -453,13 +453,7 @@ def _coordinates(weights: MLPWeights, task: ModularTask | None) -> Coordinates:
         raise ValueError(
             f"the model has p={weights.p} and the task p={task.p}: pass the task that it was trained on"
         )
-    if task.coordinates is None:
-        raise ValueError(
-            f"no coordinates were found in which {task.operation!r} mod {task.p} is addition (tried "
-            "F(f(a) + g(b)), and F(f(a) * g(b)) if p is prime): pass task=None to read the weights in "
-            "token order"
-        )
-    return task.coordinates
+    return task.require_coordinates("pass task=None to read the weights in token order")
 
 
 def _fit(coordinates: Coordinates, weights: MLPWeights, buffer: Tensor) -> Spectrum:

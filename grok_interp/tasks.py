@@ -264,6 +264,22 @@ class ModularTask:
                     return replace(found, readout=readout[found.readout])
         return None
 
+    def require_coordinates(self, instead: str) -> Coordinates:
+        """:attr:`coordinates`, for what has no meaning without them.
+
+        Args:
+            instead: What to do otherwise, for the error.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.coordinates is None:
+            raise ValueError(
+                f"no coordinates were found in which {self.operation!r} mod {self.p} is addition (tried "
+                f"F(f(a) + g(b)), and F(f(a) * g(b)) if p is prime): {instead}"
+            )
+        return self.coordinates
+
     @cached_property
     def has_coordinates(self) -> Bool[Tensor, " pairs"]:
         """Which pairs have coordinates: all for addition, the nonzero ones for multiplication."""
@@ -372,15 +388,11 @@ class ModularTask:
 
     def _moved(self) -> tuple[Int[Tensor, " pairs"], Int[Tensor, "pairs m"]]:
         """Rows with coordinates (i, j), and for each the rows of (i + t, j + sign t) for all t."""
-        if self.coordinates is None:
-            raise ValueError(
-                f"operation {self.operation!r} mod {self.p} has no coordinates in which it is addition, so "
-                "no sum to change: use change='a' or 'b'"
-            )
-        m, rows = self.coordinates.modulus, self.coordinates.lattice
+        found = self.require_coordinates("it has no sum to change, so use change='a' or 'b'")
+        m, rows = found.modulus, found.lattice
         i, j = torch.cartesian_prod(torch.arange(m), torch.arange(m)).unbind(1)
         t = torch.arange(m)
-        moved = (i[:, None] + t) % m * m + (j[:, None] + self.coordinates.sign * t) % m
+        moved = (i[:, None] + t) % m * m + (j[:, None] + found.sign * t) % m
         return rows, rows[moved]
 
     def _shuffle(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grok_interp import controls, idealize, measures, neurons, training
+from grok_interp import controls, idealize, measures, neurons, outputs, training
 from grok_interp.config import Recipe, TrainConfig
 from grok_interp.controls import Sample, Structure, Verdict, evaluate, pooled_excess, ridge_readout
 from grok_interp.hooked_mlp import HookedMLP
@@ -343,7 +343,7 @@ def test_ridge_readout_does_not_depend_on_chunks_or_batches(
     for index, one in enumerate(each):
         torch.testing.assert_close(ridge_readout(one, *data).W_out, whole[index])
     for size in (1, 30 * 2 * 7, 30 * 2 * 100):
-        monkeypatch.setattr(measures, "CHUNK_ELEMENTS", size)
+        monkeypatch.setattr(outputs, "CHUNK_ELEMENTS", size)
         torch.testing.assert_close(ridge_readout(batch, *data).W_out, whole)
 
 

@@ -235,7 +235,7 @@ class Point:
         (
             lambda: GridFrequencies("keep", 1, task=ModularTask(7, "a*b + a**2 + b**3")),
             torch.zeros(49, 2),
-            "no coordinates in which it is addition",
+            "no coordinates were found",
         ),
         (
             lambda: GridFrequencies("keep", 1, task=ModularTask(7, "a**2 + b")),

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from grok_interp import measures
+from grok_interp import ablate, measures, outputs
+from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 from grok_interp.weights import MLPWeights
 
@@ -159,8 +160,7 @@ def test_chunks_do_not_show(monkeypatch, number, size):
         seen.append(len(tokens))
         return single.logits(tokens)
 
-    monkeypatch.setattr(measures, "CHUNK_PAIRS", size)
-    monkeypatch.setattr(measures, "CHUNK_ELEMENTS", size * D_MLP)
+    monkeypatch.setattr(outputs, "CHUNK_ELEMENTS", size * D_MLP)
     chunked = number(watched, task), number(single, task), number(batch, task)
     for first, second in zip(whole, chunked, strict=True):
         assert_allclose(first, second, rtol=1e-12)
@@ -319,3 +319,35 @@ def test_all_pairs_at_p_499_stay_within_memory() -> None:
     for accuracy, extra in lines:
         assert 0 <= accuracy < 0.1
         assert 0 < extra < 1.3 * 2**30, f"{extra / 2**30:.2f} GiB"
+
+
+def test_a_model_with_hooks_on_activations_sees_all_pairs_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outputs, "CHUNK_ELEMENTS", 40)
+    task, model = ModularTask(7), HookedMLP(p=7, d_mlp=8, seed=0)
+    sizes = []
+
+    def look(post: torch.Tensor, hook: object) -> None:
+        sizes.append(len(post))
+
+    with model.hooks(fwd_hooks=[("blocks.0.mlp.hook_post", look)]):
+        measures.accuracy(model, task)
+    assert sizes == [49]
+    with model.intervened(ablate.GridFrequencies("remove", 1)):
+        whole = model(task.tokens)
+        assert torch.equal(measures.logits(model, task.tokens), whole)
+
+    def look_at_weights(W_in: torch.Tensor, hook: object) -> None:
+        sizes.append(-1)
+
+    with model.hooks(fwd_hooks=[("blocks.0.mlp.hook_W_in", look_at_weights)]):
+        measures.accuracy(model, task)
+    assert sizes.count(-1) > 5  # once a chunk
+
+    def function(tokens: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(tokens))
+        return model(tokens)
+
+    measures.accuracy(function, task)
+    assert sizes[-1] == 49

@@ -461,7 +461,7 @@ def test_what_cannot_be_corrupted_is_refused() -> None:
         ModularTask(5).counterfactuals("c")
     with pytest.raises(ValueError, match=r"n=26 must be in 1\.\.25"):
         ModularTask(5).counterfactuals("a", n=26)
-    with pytest.raises(ValueError, match=r"has no coordinates.*change='a' or 'b'"):
+    with pytest.raises(ValueError, match=r"no coordinates were found.*change='a' or 'b'"):
         ModularTask(9, "a*b + a**2 + b**3").counterfactuals("sum")
     with pytest.raises(ValueError, match="do not take each of the 7 coordinates"):
         ModularTask(7, "a**2 + b").counterfactuals("sum")

@@ -1,0 +1,116 @@
+"""Logits on the lattice of all pairs, in the coordinates where a task is addition.
+
+Pairs are ordered by coordinates (0, 0), (0, 1), ... and stand first, as :mod:`.grid` takes functions
+on all pairs; then come batch axes, then classes or other features. In these coordinates the answer
+depends on a + b, or for subtraction on a - b.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from grok_interp import fourier, grid
+from grok_interp.fourier import ROUNDING_STEPS as ROUNDING
+from grok_interp.outputs import Model, logits
+from grok_interp.tasks import NO_COORDINATE, Coordinates, ModularTask
+
+
+def coordinates_of(task: ModularTask) -> Coordinates:
+    """Where the task is addition, for measures that have no meaning otherwise.
+
+    Raises:
+        ValueError: If the task has no coordinates.
+    """
+    return task.require_coordinates(
+        "its logits have no direction a + b; accuracy, loss and margin need none"
+    )
+
+
+def class_order(coordinates: Coordinates) -> Int[Tensor, " m"]:
+    """The class at each coordinate of the sum.
+
+    Raises:
+        ValueError: If several coordinates lead to one class, or one leads to none.
+    """
+    classes = coordinates.readout
+    if len(classes.unique()) < len(classes) or bool((classes == NO_COORDINATE).any()):
+        raise ValueError(
+            f"the {coordinates.modulus} coordinates of the sum lead to {len(classes.unique())} classes, "
+            "so cos(2 pi k (a + b - c) / m) has no c: use sum_shares or leakage, which need no order of "
+            "the classes"
+        )
+    return classes
+
+
+def answer(coordinates: Coordinates) -> str:
+    """The direction on which the answer depends."""
+    return "a+b" if coordinates.sign > 0 else "a-b"
+
+
+def other(coordinates: Coordinates) -> str:
+    """The direction that is orthogonal to the answer's, but for the Nyquist frequency of even m."""
+    return "a-b" if coordinates.sign > 0 else "a+b"
+
+
+def checked_logits(values: Tensor, task: ModularTask) -> Tensor:
+    """Logits in float32 at least, if they have the task's classes.
+
+    Raises:
+        ValueError: If the last axis is not the task's p classes.
+    """
+    if values.shape[-1] != task.p:
+        raise ValueError(
+            f"the model gives {values.shape[-1]} classes and the task has p={task.p}: pass the task that "
+            "it was trained on, and cut off logits of tokens that are no class"
+        )
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def on_lattice(
+    model: Model, task: ModularTask, coordinates: Coordinates
+) -> Float[Tensor, "pairs *batch p"]:
+    """All logits on the lattice, computed without gradients.
+
+    The model runs on all pairs in the task's order, which interventions on the grid rely on.
+    """
+    rows = coordinates.lattice
+    return checked_logits(logits(model, task.tokens)[..., rows, :], task).movedim(-2, 0)
+
+
+def centred(
+    model: Model,
+    task: ModularTask,
+    coordinates: Coordinates,
+    classes: Int[Tensor, " m"] | None = None,
+) -> Float[Tensor, "pairs *batch classes"]:
+    """Logits on the lattice less each pair's mean over classes, which no softmax sees.
+
+    Where a pair's logits are equal but for rounding they become exactly 0.
+    """
+    values = on_lattice(model, task, coordinates)
+    if classes is not None:
+        values = values[..., classes.to(values.device)]
+    deviation = values - values.mean(-1, keepdim=True)
+    rounding = ROUNDING * torch.finfo(values.dtype).eps * values.abs().amax(-1, keepdim=True)
+    return torch.where(deviation.abs().amax(-1, keepdim=True) > rounding, deviation, 0)
+
+
+def energy_along(
+    values: Float[Tensor, "pairs *batch features"], direction: str
+) -> Float[Tensor, "*batch k"]:
+    """Mean over pairs and features of the squared part along a direction, at each frequency."""
+    means = grid.along(values, direction)
+    return fourier.spectrum(means, 0).power.movedim(0, -1).mean(-2) / len(means)
+
+
+def variance_share(
+    part: Float[Tensor, "*batch k"],
+    total: Float[Tensor, "*batch"],
+    values: Float[Tensor, "pairs *batch features"],
+) -> Float[Tensor, "*batch k"]:
+    """``part / total``, both mean squares; NaN where rounding alone can leave the total."""
+    step = ROUNDING * torch.finfo(values.dtype).eps * values.abs().amax((0, -1))
+    total = torch.where(total > step.square(), total, torch.nan)
+    return part / total.unsqueeze(-1)

@@ -1,0 +1,93 @@
+"""What a model says of pairs: its logits, in chunks, and any number computed from them pair by pair.
+
+A model is anything that maps tokens to logits: a HookedMLP (inside any scope), a user's function,
+or :class:`~grok_interp.weights.MLPWeights` with batch axes, which come first in every result.
+
+Weights, and models without hooks on activations, run on a chunk of the pairs at a time, so memory does
+not grow with ``p * p * d_mlp``. A hook on activations may look at the whole batch, as a mean ablation
+does; so a model with one, and a function, of which nothing is known, run once on all pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from grok_interp.tasks import ModularTask, Pairs, Split
+from grok_interp.weights import W_IN_HOOK, W_OUT_HOOK, MLPWeights, SupportsWeights, check_labels
+
+CHUNK_ELEMENTS = 1 << 22
+"""Activations held at a time, counted over batch, pairs and neurons: 16 MiB in float32."""
+
+Model = Callable[[Tensor], Tensor] | MLPWeights
+
+
+def logits(model: Model, tokens: Tensor) -> Float[Tensor, "*batch pairs p"]:
+    """All logits on ``tokens``, computed in chunks and without gradients."""
+    with torch.no_grad():
+        return torch.cat([chunk for _, chunk in logits_in_chunks(model, tokens)], -2)
+
+
+def logits_in_chunks(model: Model, tokens: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of ``tokens`` and the model's logits on them; see the module for how many at a time."""
+    size, run = len(tokens), model
+    if isinstance(model, MLPWeights):
+        width = max(model.d_mlp, model.p) * math.prod(model.batch_shape)
+        size, run = CHUNK_ELEMENTS // width, model.logits
+        tokens = tokens.to(model.W_in.device)
+    elif isinstance(model, SupportsWeights):
+        weights = model.weights()
+        if not _looks_at_batches(model):
+            size = CHUNK_ELEMENTS // max(weights.d_mlp, weights.p)
+        tokens = tokens.to(weights.W_in.device)
+    size = max(1, size)
+    for start in range(0, max(1, len(tokens)), size):
+        rows = slice(start, start + size)
+        yield rows, run(tokens[rows])  # type: ignore[operator]
+
+
+def _looks_at_batches(model: object) -> bool:
+    """Whether hooks are attached other than on weights, which have no batch axis."""
+    if not isinstance(model, torch.nn.Module):
+        return False
+    return any(
+        module._forward_hooks or module._forward_pre_hooks
+        for name, module in model.named_modules()
+        if name not in (W_IN_HOOK, W_OUT_HOOK)
+    )
+
+
+def over_pairs(
+    model: Model,
+    task: ModularTask | Pairs | None,
+    tokens: Tensor | None,
+    labels: Tensor | None,
+    of: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """``of(logits, labels)`` for every pair, in chunks and without gradients."""
+    tokens, labels = chosen_pairs(task, tokens, labels)
+    with torch.no_grad():
+        parts = [
+            of(logits, check_labels(labels, len(tokens), logits.shape[-1])[rows].to(logits.device))
+            for rows, logits in logits_in_chunks(model, tokens)
+        ]
+    return torch.cat(parts, -1)
+
+
+def chosen_pairs(
+    task: ModularTask | Pairs | None, tokens: Tensor | None, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The pairs meant, not yet checked."""
+    if isinstance(task, Split):
+        raise ValueError("a split has two sides: pass split.test or split.train")
+    if task is not None and tokens is None and labels is None:
+        return task.tokens, task.labels
+    if task is None and tokens is not None and labels is not None:
+        return tokens, labels
+    raise ValueError(
+        "pass a task, split.test, split.train, or tokens= and labels= together: which pairs to measure on"
+    )
