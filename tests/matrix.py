@@ -142,7 +142,7 @@ def describe(python: Path) -> str:
     names = ("transformer-lens", "torch", "numpy")
     code = f"from importlib.metadata import version; print(*map(version, {names}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    return ", ".join(f"{name} {version}" for name, version in zip(names, done.stdout.split()))
+    return ", ".join(f"{name} {version}" for name, version in zip(names, done.stdout.split(), strict=True))
 
 
 def complaints(outcomes: dict[str, Outcome]) -> list[str]:
