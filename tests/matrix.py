@@ -6,8 +6,8 @@ Every version gets an environment of its own in ``.matrix/VERSION``, made once a
 pyproject.toml, requirements.txt or this file change. A package is of the version that
 requirements.txt has unless the older transformer-lens forces another, and torch is of that version
 in any case, so that uv links the same files from its cache into all environments instead of copying
-them: the first run adds about 2 GB to disk where .venv is on the file system of uv's cache, and three
-times the size of .venv where it is not.
+them: the first run adds about 1.2 GB to disk where uv's cache is on the file system of this folder,
+and three times 6 GB where it is not.
 
 Exits with status 1 if a test fails or is skipped, or if the tests that pass in two environments are
 not the same ones; only those marked ``needs_transformer_lens_4`` may be missing before 4.0, where
@@ -142,7 +142,9 @@ def describe(python: Path) -> str:
     names = ("transformer-lens", "torch", "numpy")
     code = f"from importlib.metadata import version; print(*map(version, {names}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    return ", ".join(f"{name} {version}" for name, version in zip(names, done.stdout.split(), strict=True))
+    return ", ".join(
+        f"{name} {version}" for name, version in zip(names, done.stdout.split(), strict=True)
+    )
 
 
 def complaints(outcomes: dict[str, Outcome]) -> list[str]:

@@ -170,6 +170,25 @@ def test_gradients_at_weight_hooks_are_the_parameters(
     torch.testing.assert_close(cache[f"{name}_grad"], plain)
 
 
+# Bits --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [3, 8, 9, 13])
+@pytest.mark.parametrize("fields", [{}, {"bias_in": True}, {"tied_operands": True}], ids=str)
+def test_cached_or_not_the_bits_are_those_of_plain_functions(p: int, fields: dict) -> None:
+    model, task = HookedMLP(p=p, d_mlp=33, seed=1, **fields), ModularTask(p)
+    a, b = task.tokens.unbind(1)
+    pre = F.embedding(a, model.W_in[0]) + F.embedding(b, model.W_in[-1])
+    pre = pre if model.b_in is None else pre + model.b_in
+    expected = pre.relu() @ model.W_out
+    logits, cache = model.run_with_cache(task.tokens)
+    assert torch.equal(model(task.tokens), expected)
+    assert torch.equal(logits, expected)
+    assert torch.equal(cache["pre", 0], pre)
+    assert torch.equal(cache[EMBED][:, 0], model.W_in[0][a])
+    assert torch.equal(cache[EMBED][:, 1], model.W_in[-1][b])
+
+
 # Caches ------------------------------------------------------------------------------------------
 
 
@@ -368,6 +387,18 @@ def test_the_config_follows_a_model_inside_another(model: HookedMLP) -> None:
     assert model.cfg.dtype == "float32"
     outer.to(device="meta", dtype=torch.float64)
     assert (model.cfg.dtype, model.cfg.device) == ("float64", "meta")
+
+
+def test_the_config_follows_assigned_parameters_and_not_copied_ones(model: HookedMLP) -> None:
+    state = {name: each.float() for name, each in model.state_dict().items()}
+    model.load_state_dict(state)
+    assert model.cfg.dtype == "float64"
+    assert model.W_in.dtype == torch.float64
+    model.load_state_dict(state, assign=True)
+    assert model.cfg.dtype == "float32"
+    assert model(TASK.tokens).dtype == torch.float32
+    model.load_state_dict({name: each.to("meta") for name, each in state.items()}, assign=True)
+    assert model.cfg.device == "meta"
 
 
 def test_float64_and_float32_agree_to_float32(model: HookedMLP) -> None:
