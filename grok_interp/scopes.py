@@ -77,8 +77,9 @@ class Scoped(HookedRootModule):
             ValueError: If ``pos_slice`` is given, which would slice the batch here, or if weights
                 or a batch of more than one are asked for with ``remove_batch_dim``.
         """
-        if remove_batch_dim and model_args and getattr(model_args[0], "ndim", 0):
-            _check_single(len(model_args[0]))  # before 4.x asserts the same with less advice
+        first = model_args[0] if model_args else None
+        if remove_batch_dim and isinstance(first, Tensor) and first.ndim:
+            _check_single(len(first))  # before 4.x asserts the same with less advice
         out, cache = super().run_with_cache(
             *model_args, remove_batch_dim=remove_batch_dim, **kwargs
         )

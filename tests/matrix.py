@@ -152,12 +152,13 @@ def complaints(outcomes: dict[str, Outcome]) -> list[str]:
     newest = outcomes[VERSIONS[-1]]
     wrong = []
     for version, outcome in outcomes.items():
-        expected = newest.passed if version >= "4" else newest.passed - newest.marked
+        recent = int(version.split(".")[0]) >= 4
+        expected = newest.passed if recent else newest.passed - newest.marked
         for what, names in (
             ("failed", outcome.failed),
             ("was skipped", outcome.skipped),
-            (f"passed with {VERSIONS[-1]} and not here", expected - outcome.passed),
-            (f"passed here and not with {VERSIONS[-1]}", outcome.passed - expected),
+            (f"passed with {VERSIONS[-1]} only", expected - outcome.passed),
+            (f"passed, as {VERSIONS[-1]} does not let expect", outcome.passed - expected),
         ):
             wrong += [f"{version}: {name} {what}" for name in sorted(names)]
         if outcome.status and not outcome.failed:
@@ -168,6 +169,8 @@ def complaints(outcomes: dict[str, Outcome]) -> list[str]:
 def main() -> None:
     """Make the environments, run the tests one environment after another, compare."""
     files = [file for file in FILES if (ROOT / file).is_file()]
+    for file in sorted(set(FILES) - set(files)):
+        print(f"{file} does not exist and is left out")
     MATRIX.mkdir(exist_ok=True)
     outcomes, lines = {}, []
     for version in VERSIONS:
