@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEEDED_GB := 8
 
-.PHONY: help install demo test test-slow bench lint lock clean
+.PHONY: help install demo test test-slow test-matrix bench lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,10 +33,14 @@ test: $(STAMP) ## unit tests
 test-slow: $(STAMP) ## tests that train for longer
 	$(BIN)/python -m pytest -m slow
 
+test-matrix: $(STAMP) ## tests of hooks under each transformer-lens that is supported
+	$(BIN)/python tests/matrix.py
+
 bench: $(STAMP) ## ratios that performance is held to; wants an idle machine
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/ensemble.py
 	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/hooks.py
 
 lint: $(STAMP) ## ruff, mypy, the layering, and the lock files
 	$(BIN)/ruff check .
@@ -51,4 +55,4 @@ lock: $(STAMP) ## write uv.lock and requirements.txt anew after changing depende
 	$(BIN)/uv export --frozen --all-extras --no-emit-project --quiet --no-header --output-file requirements.txt
 
 clean: ## remove the environment and everything made
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .matrix out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

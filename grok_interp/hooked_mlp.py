@@ -311,11 +311,14 @@ class HookedMLP(Scoped, Pretrained):
     def _logits(self, tokens: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch p"]:
         mlp, block = self.mlp, self.blocks[0]
         W_in = through(mlp.hook_W_in, self._both_operands())
-        first = F.embedding(tokens[:, 0], W_in[0])
-        second = F.embedding(tokens[:, 1], W_in[1])
         if is_hooked(self.hook_embed):
-            first, second = self.hook_embed(torch.stack([first, second], 1)).unbind(1)
-        pre = first + second
+            # One look-up in both operands' rows gives them side by side without another copy.
+            rows = tokens + torch.tensor([0, W_in.shape[1]], device=tokens.device)
+            first, second = self.hook_embed(F.embedding(rows, W_in.flatten(0, 1))).unbind(1)
+            pre = first + second
+        else:
+            # In place: nobody has seen the first look-up, and memory is what this pass waits for.
+            pre = F.embedding(tokens[:, 0], W_in[0]).add_(F.embedding(tokens[:, 1], W_in[1]))
         if mlp.b_in is not None:
             pre = pre + mlp.b_in
         post = mlp.hook_post(mlp.act_fn(mlp.hook_pre(pre)))
@@ -346,10 +349,21 @@ class HookedMLP(Scoped, Pretrained):
         array = array.to(self.cfg.device, torch.int64)
         return check_tokens(array[None] if array.ndim == 1 else array, self.cfg.p)
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As in ``nn.Module``; with ``assign`` the configuration follows the tensors given."""
+        result = super().load_state_dict(state_dict, strict, assign)
+        self._follow_parameters()
+        return result
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HookedMLP:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.cfg = replace(self.cfg, device=str(self.W_in.device), dtype=_dtype_name(self.W_in))
+        self._follow_parameters()
         return self
+
+    def _follow_parameters(self) -> None:
+        self.cfg = replace(self.cfg, device=str(self.W_in.device), dtype=_dtype_name(self.W_in))
 
 
 def _dtype_name(tensor: Tensor) -> Any:

@@ -75,8 +75,11 @@ class Scoped(HookedRootModule):
 
         Raises:
             ValueError: If ``pos_slice`` is given, which would slice the batch here, or if weights
-                are asked for with ``remove_batch_dim``.
+                or a batch of more than one are asked for with ``remove_batch_dim``.
         """
+        first = model_args[0] if model_args else None
+        if remove_batch_dim and isinstance(first, Tensor) and first.ndim:
+            _check_single(len(first))  # before 4.x asserts the same with less advice
         out, cache = super().run_with_cache(
             *model_args, remove_batch_dim=remove_batch_dim, **kwargs
         )
@@ -85,26 +88,48 @@ class Scoped(HookedRootModule):
         return out, _MLPCache(cache, self, has_batch_dim=not remove_batch_dim)
 
     def get_caching_hooks(
-        self, names_filter: Any = None, *args: Any, **kwargs: Any
+        self,
+        names_filter: Any = None,
+        incl_bwd: bool = False,
+        device: Any = None,
+        remove_batch_dim: bool = False,
+        cache: dict[str, Tensor] | None = None,
+        pos_slice: Any = None,
     ) -> tuple[dict[str, Tensor], list[Any], list[Any]]:
         """As in ``HookedRootModule``, leaving the weights out by default."""
-        checked = self._caching_filter(names_filter, _named_arguments(args, kwargs))
-        result: tuple[dict[str, Tensor], list[Any], list[Any]] = super().get_caching_hooks(
-            checked, *args, **kwargs
+        checked = self._caching_filter(names_filter, remove_batch_dim, pos_slice)
+        # The batch axis is dropped here, since 2.18 looks for an axis to slice after dropping it
+        # and finds none in [d_mlp], and takes the first example of many without a word.
+        stored, forward, backward = super().get_caching_hooks(
+            checked, incl_bwd, device, cache=cache, pos_slice=pos_slice
         )
-        return result
+        if remove_batch_dim:
+            forward = [(name, _of_the_example(save)) for name, save in forward]
+            backward = [(name, _of_the_example(save)) for name, save in backward]
+        return stored, forward, backward
 
     def add_caching_hooks(
-        self, names_filter: Any = None, *args: Any, **kwargs: Any
+        self,
+        names_filter: Any = None,
+        incl_bwd: bool = False,
+        device: Any = None,
+        remove_batch_dim: bool = False,
+        cache: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """As in ``HookedRootModule``, leaving the weights out by default."""
-        checked = self._caching_filter(names_filter, _named_arguments(args, kwargs))
-        result: dict[str, Tensor] = super().add_caching_hooks(checked, *args, **kwargs)
-        return result
+        stored, forward, backward = self.get_caching_hooks(
+            names_filter, incl_bwd, device, remove_batch_dim, cache
+        )
+        for name, save in forward:
+            self.hook_dict[name].add_hook(save)
+        for name, save in backward:
+            self.hook_dict[name].add_hook(save, dir="bwd")
+        return stored
 
-    def _caching_filter(self, names_filter: Any, slices: dict[str, Any]) -> Callable[[str], bool]:
+    def _caching_filter(
+        self, names_filter: Any, remove_batch_dim: bool, pos_slice: Any
+    ) -> Callable[[str], bool]:
         """The filter as a function, after refusing what would slice the wrong axis."""
-        pos_slice = slices.get("pos_slice")
         # run_with_cache hands on a Slice that slices nothing when the user gave none.
         if pos_slice is not None and getattr(pos_slice, "mode", None) != "identity":
             raise ValueError(
@@ -124,7 +149,7 @@ class Scoped(HookedRootModule):
                 )
             self._check_hook_names(names)
             wanted = names.__contains__
-        if slices.get("remove_batch_dim"):
+        if remove_batch_dim:
             weights = [name for name in WEIGHT_HOOKS if wanted(name)]
             if weights:
                 raise ValueError(
@@ -271,10 +296,22 @@ def is_hooked(point: HookPoint) -> bool:
     )
 
 
-def _named_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the caching methods after the filter, by name; both order them alike."""
-    names = ("incl_bwd", "device", "remove_batch_dim", "cache", "pos_slice")
-    return dict(zip(names, args, strict=False)) | kwargs
+def _of_the_example(save: HookFunction) -> HookFunction:
+    """A function that caches, given the one example of a batch without its batch axis."""
+
+    def save_example(tensor: Tensor, hook: Any) -> None:
+        _check_single(len(tensor))
+        save(tensor[0], hook=hook)
+
+    return save_example
+
+
+def _check_single(n: int) -> None:
+    if n != 1:
+        raise ValueError(
+            f"remove_batch_dim=True with a batch of {n}, expected a batch of one: keep the batch axis, "
+            "or pass one pair, as in tokens[:1]"
+        )
 
 
 def _shape_checked(function: HookFunction) -> HookFunction:

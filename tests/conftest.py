@@ -1,7 +1,8 @@
-"""Shape checks at run time, the published weights, and a word on what was skipped without them."""
+"""Shape checks at run time, the published weights, and tests that need a newer transformer-lens."""
 
 import pkgutil
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformer_lens  # noqa: F401
 
+NEEDS_4 = "needs_transformer_lens_4"
+
 skipped_for_want_of_fixtures: list[str] = []
 
 
@@ -33,6 +36,16 @@ def fixtures(request: pytest.FixtureRequest) -> Path:
         skipped_for_want_of_fixtures.append(request.node.nodeid)
         pytest.skip(f"published weights are not at {FIXTURES}")
     return FIXTURES
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what only transformer-lens 4 is held to; tests/matrix.py counts it by this property."""
+    marked = [item for item in items if item.get_closest_marker(NEEDS_4)]
+    for item in marked:
+        item.user_properties.append((NEEDS_4, True))
+    if int(version("transformer-lens").split(".")[0]) < 4:
+        config.hook.pytest_deselected(items=marked)
+        items[:] = [item for item in items if item not in marked]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
