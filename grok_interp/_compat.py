@@ -11,6 +11,7 @@ Importing this module costs seconds, because transformer_lens brings ``transform
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
@@ -23,4 +24,29 @@ if TRANSFORMER_LENS_VERSION >= (3, 3):
 else:  # pragma: no cover  (run by installing the older version)
     from transformer_lens.hook_points import HookedRootModule  # type: ignore[no-redef]
 
-__all__ = ["TRANSFORMER_LENS_VERSION", "ActivationCache", "HookPoint", "HookedRootModule"]
+__all__ = [
+    "TRANSFORMER_LENS_VERSION",
+    "ActivationCache",
+    "HookPoint",
+    "HookedRootModule",
+    "bridge_class",
+]
+
+NATIVE_BRIDGES = (4, 0)
+"""First version whose ``TransformerBridge`` builds models of its own (``boot_native``)."""
+
+
+def bridge_class() -> Any:
+    """The class ``TransformerBridge``.
+
+    Raises:
+        RuntimeError: If the installed transformer-lens has no ``boot_native``.
+    """
+    if TRANSFORMER_LENS_VERSION < NATIVE_BRIDGES:
+        raise RuntimeError(
+            f"transformer-lens {version('transformer-lens')} is installed, and one-layer transformers "
+            "need version 4 or newer: pip install 'transformer-lens>=4,<5'"
+        )
+    from transformer_lens.model_bridge import TransformerBridge
+
+    return TransformerBridge
