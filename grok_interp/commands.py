@@ -30,8 +30,8 @@ MODEL_PARTS = {pretrained.CONFIG_FILE, pretrained.WEIGHTS_FILE, "README.md", "an
 """What may be in a directory that a converted model replaces."""
 NO_RUN = (
     "A model without its run: which pairs were held out, and how it came to be, is not known. So there "
-    "are no held-out accuracies and no onsets, controls start from the model's own weights shuffled, "
-    "and their read-outs are fitted to all pairs without noise."
+    "are no held-out accuracies and no onsets; controls start from the model's own weights, shuffled, "
+    "unless its configuration has their seed; and read-outs are fitted to all pairs without noise."
 )
 """What is said of a model that comes without a run."""
 
