@@ -62,9 +62,9 @@ class Format:
     optional: Shapes = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{name} [{sizes.replace(' ', ', ')}]" for name, sizes in self._all().items()
-        )
+        shown = [f"{name} [{sizes.replace(' ', ', ')}]" for name, sizes in self._all().items()]
+        needed = len(self.shapes)
+        return ", ".join(shown[:needed] + [f"perhaps {each}" for each in shown[needed:]])
 
     def _all(self) -> dict[str, str]:
         return {**self.shapes, **self.optional}

@@ -125,12 +125,13 @@ def effective_weights(bridge: nn.Module) -> MLPWeights:
     Left out are attention, the position embedding, both MLP biases, and the direct path from the
     residual stream to the logits. So this misleads as a *model*: at the position of = no operand is
     embedded, and a and b reach the neurons only through the heads,
-    ``sum_h A_h[i] W_E[token_i] W_V^h W_O^h W_in``. W_V W_O mixes directions of the embedding, which
-    can change amplitude and phase of every wave (not which frequencies are in the embedding), and A
-    depends on the tokens. Frequencies of W_in columns and all of the read-out can be trusted more
-    than input phases and the phase residual; both operands share one wave by construction.
-    Averaging A over all pairs and taking the heads' path is the closer picture where attention is
-    nearly constant; it is an approximation of another kind, so it is not mixed in here.
+    ``sum_h A_h[i] W_E[token_i] W_V^h W_O^h W_in``, with a pattern A that depends on the tokens.
+    That map can give a neuron another frequency, amplitude and phase than the direct path has; at a
+    fixed pattern it only cannot add frequencies that the embedding lacks. The two operands share one
+    wave here by construction, so the phase residual says little. The read-out, the neuron-logit map
+    of arXiv 2301.05217 (section 4), is what the neurons do add to the logits. Averaging A over all
+    pairs and taking the heads' path is closer to the input weights where attention is nearly
+    constant; it is an approximation of another kind, so it is not mixed in here.
 
     Raises:
         ValueError: If the bridge is not a one-layer transformer on three tokens, as of
