@@ -248,7 +248,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             held = torch.load(path, weights_only=True, map_location="cpu")
     # The bytes of a damaged or hostile pickle may raise anything.
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
+        # torch hides what it met behind advice to trust the file.
+        reason = str(error.__context__ or error).strip().split("\n")[0].split(". ")[0]
         raise ValueError(
             f"{path} is not a whole file of plain tensors, or it asks to run code, which is refused "
             f"({type(error).__name__}: {reason}); {ADVICE}"
@@ -357,13 +358,14 @@ def _transformer(tensors: dict[str, Tensor]) -> Any:
             "network with another mask is not this one"
         )
     n_heads, d_head, d_model = tensors["blocks.0.attn.W_K"].shape
-    bridge = transformer.build(
+    bridge: Any = transformer.build(
         tensors["embed.W_E"].shape[1] - 1,
         d_model,
         n_heads,
         d_head,
         len(tensors["blocks.0.mlp.W_in"]),
-    ).to(tensors["embed.W_E"].dtype)
+    )
+    bridge.to(tensors["embed.W_E"].dtype, print_details=False)
     given = {
         "embed.weight": tensors["embed.W_E"].T,
         "pos_embed.weight": tensors["pos_embed.W_pos"],
