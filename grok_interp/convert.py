@@ -26,7 +26,6 @@ accuracy on the task the network was trained on is the test of that. Nothing but
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,40 +232,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return files.read_any_tensors(path, ADVICE)
     if path.suffix in TORCH_SUFFIXES:
-        return _read_torch(path)
+        return files.read_torch_tensors(path, ADVICE)
     raise ValueError(
         f"{path} has the suffix {path.suffix!r}, expected {', '.join(TORCH_SUFFIXES)}, .safetensors, or a "
         "folder with fc1.csv and fc2.csv"
     )
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            # Of old storages and archives, which concern whoever wrote the file.
-            warnings.simplefilter("ignore")
-            held = torch.load(path, weights_only=True, map_location="cpu")
-    # The bytes of a damaged or hostile pickle may raise anything.
-    except Exception as error:
-        # torch hides what it met behind advice to trust the file.
-        reason = str(error.__context__ or error).strip().split("\n")[0].split(". ")[0]
-        raise ValueError(
-            f"{path} is not a whole file of plain tensors, or it asks to run code, which is refused "
-            f"({type(error).__name__}: {reason}); {ADVICE}"
-        ) from error
-    tensors = held.get("model", held) if isinstance(held, dict) else held
-    if not isinstance(tensors, dict) or not tensors:
-        raise ValueError(
-            f"{path} holds a {type(tensors).__name__}, expected tensors by name, possibly under "
-            "'model': save model.state_dict()"
-        )
-    for name, tensor in tensors.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(
-                f"{path}: {name!r} is a {type(tensor).__name__}, expected tensors by name, possibly "
-                "under 'model': save model.state_dict()"
-            )
-    return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 def _read_folder(folder: Path) -> dict[str, Tensor]:
@@ -282,32 +252,7 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
             f"{folder} has no {' and no '.join(missing)}, which a folder of text matrices holds: pass "
             "that folder, or the file of weights itself"
         )
-    return {name: _read_text(file) for name, file in paths.items()}
-
-
-def _read_text(file: Path) -> Tensor:
-    """A matrix of comma-separated decimals, a row a line, in double precision."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not text ({error}); {ADVICE}") from error
-    rows: list[list[float]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = [float(entry) for entry in line.split(",")]
-        except ValueError as error:
-            raise ValueError(
-                f"{file}, line {number}: {error}; expected numbers between commas"
-            ) from error
-        if rows and len(row) != len(rows[0]):
-            raise ValueError(
-                f"{file}, line {number} has {len(row)} numbers, expected {len(rows[0])} as in line 1; "
-                f"{ADVICE}"
-            )
-        rows.append(row)
-    if not rows:
-        raise ValueError(f"{file} is empty; {ADVICE}")
-    return torch.tensor(rows, dtype=torch.float64)
+    return {name: files.read_matrix(file, ADVICE) for name, file in paths.items()}
 
 
 # Formats ----------------------------------------------------------------------------------------
