@@ -24,6 +24,9 @@ if TRANSFORMER_LENS_VERSION >= (3, 3):
 else:  # pragma: no cover  (run by installing the older version)
     from transformer_lens.hook_points import HookedRootModule  # type: ignore[no-redef]
 
+FOURTH = (4, 0)
+"""First version with ``boot_native`` and ``tools.analysis``."""
+
 
 def generic_activation_patch() -> Any:
     """``transformer_lens.patching.generic_activation_patch``, which takes a while to import."""
@@ -36,16 +39,32 @@ def interchange() -> Any:
     """The module ``transformer_lens.tools.analysis.interchange``.
 
     Raises:
-        ImportError: Before transformer-lens 4.
+        RuntimeError: Before transformer-lens 4.
     """
-    if TRANSFORMER_LENS_VERSION < (4, 0):  # pragma: no cover  (run by installing the older version)
-        raise ImportError(
-            f"transformer-lens {version('transformer-lens')} has no tools.analysis.interchange, which "
-            "comes with version 4: pip install 'transformer-lens>=4'"
-        )
+    _need_fourth("interchanges by tools.analysis")
     from transformer_lens.tools.analysis import interchange
 
     return interchange
+
+
+def bridge_class() -> Any:
+    """The class ``TransformerBridge``.
+
+    Raises:
+        RuntimeError: If the installed transformer-lens has no ``boot_native``.
+    """
+    _need_fourth("one-layer transformers")
+    from transformer_lens.model_bridge import TransformerBridge
+
+    return TransformerBridge
+
+
+def _need_fourth(what: str) -> None:
+    if TRANSFORMER_LENS_VERSION < FOURTH:
+        raise RuntimeError(
+            f"transformer-lens {version('transformer-lens')} is installed, and {what} need version 4 or "
+            "newer: pip install 'transformer-lens>=4,<5'"
+        )
 
 
 __all__ = [
@@ -53,6 +72,7 @@ __all__ = [
     "ActivationCache",
     "HookPoint",
     "HookedRootModule",
+    "bridge_class",
     "generic_activation_patch",
     "interchange",
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from grok_interp.config import EXISTS, DemoConfig, Recipe, RunConfig, read_toml
+from grok_interp.config import EXISTS, DemoConfig, FormatName, Recipe, RunConfig, read_toml
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -83,24 +83,51 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         commands.resume(run)
 
     def analyze(
-        run: tyro.conf.Positional[Path],
+        path: tyro.conf.Positional[Path],
         recipe: Recipe = Recipe(),  # noqa: B008
         draws: int = 20,
         seed: int = 0,
+        operation: str | None = None,
     ) -> None:
-        """Compare a run with its controls; print the verdict, write analysis.json and .parquet.
+        """Compare a network with its controls; print the verdict and write analysis.json.
+
+        Of a run, every measure along it is written as well (analysis.parquet). Of a model without a
+        run analysis.json is written beside it, as FILE.analysis.json for another project's file.
 
         Args:
-            run: The run's directory.
+            path: The directory of a run or of a converted model, or another project's file.
             recipe: How to idealize; verdicts are given for per_matrix and joint frequencies.
             draws: Draws of each random control.
             seed: Seed of the draws.
+            operation: The task of a model without a run; addition unless given. A run knows its own.
         """
-        _check_run(run)
-        print(f"analyzing {run} {LOADING}", flush=True)
+        if not path.is_file() and not (path / "fc1.csv").is_file():
+            _check_run(path, ", nor a converted model or another project's file")
+        print(f"analyzing {path} {LOADING}", flush=True)
         from grok_interp import commands
 
-        commands.analyze(run, recipe, draws, seed, ["grok-interp", *sys.argv[1:]])
+        commands.analyze(path, recipe, draws, seed, ["grok-interp", *sys.argv[1:]], operation)
+
+    def convert(
+        source: tyro.conf.Positional[Path],
+        out: tyro.conf.Positional[Path],
+        format: FormatName | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write another project's network as a model of this library.
+
+        Args:
+            source: A .pt, .pth or .safetensors file, or a folder with fc1.csv and fc2.csv.
+            out: Directory of the model.
+            format: The file's format, where its shapes allow two readings.
+            overwrite: Replace a model that is already there.
+        """
+        if not source.exists():
+            raise FileNotFoundError(f"{source} does not exist: pass a file or folder of weights")
+        print(f"converting {source} {LOADING}", flush=True)
+        from grok_interp import commands
+
+        commands.convert_file(source, out, format, overwrite=overwrite)
 
     def demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
         """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""
@@ -108,15 +135,15 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
 
         demo.run(config)
 
-    for command in (train, resume, analyze, demo):
+    for command in (train, resume, analyze, convert, demo):
         app.command(command)
     return app
 
 
-def _check_run(run: Path) -> None:
+def _check_run(run: Path, others: str = "") -> None:
     """Refuse what is no run before the imports; what is in it is looked at afterwards."""
     if not (run / "config.json").is_file():
         raise FileNotFoundError(
-            f"{run} is not the directory of a run, which has a config.json: pass one that grok-interp "
-            "train wrote"
+            f"{run} is not the directory of a run, which has a config.json{others}: pass one that "
+            "grok-interp train wrote"
         )

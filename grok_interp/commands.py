@@ -1,15 +1,15 @@
-"""What the shell commands do: train, resume and analyze runs in directories."""
+"""What the shell commands do: train, resume and analyze runs, and convert models of others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from grok_interp import controls, dynamics, files, runs, training
-from grok_interp.config import FrequencyMode, Recipe, RunConfig
+from grok_interp import controls, convert, dynamics, files, measures, pretrained, runs, training
+from grok_interp.config import FormatName, FrequencyMode, Recipe, RunConfig
 from grok_interp.dynamics import Onset
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
@@ -26,6 +26,14 @@ ONSETS = {
     "excess_joint": 0.1,
 }
 """Levels above which a measure counts as having set in."""
+MODEL_PARTS = {pretrained.CONFIG_FILE, pretrained.WEIGHTS_FILE, "README.md", "analysis.json"}
+"""What may be in a directory that a converted model replaces."""
+NO_RUN = (
+    "A model without its run: which pairs were held out, and how it came to be, is not known. So there "
+    "are no held-out accuracies and no onsets; controls start from the model's own weights, shuffled, "
+    "unless its configuration has their seed; and read-outs are fitted to all pairs without noise."
+)
+"""What is said of a model that comes without a run."""
 
 
 def train(config: RunConfig, *, overwrite: bool = False) -> Trajectory:
@@ -73,14 +81,134 @@ def _tell(trajectory: Trajectory) -> None:
     print(f"next: grok-interp analyze {trajectory.path}")
 
 
+def convert_file(
+    source: Path, out: Path, format: FormatName | None = None, *, overwrite: bool = False
+) -> HookedMLP:
+    """Read another project's file, write the library's own format, and print what was read.
+
+    Raises:
+        FileExistsError: If something is at ``out``, and it is no model or not to be overwritten.
+        ValueError: If the file is a transformer, or cannot be read (:func:`convert.read`).
+    """
+    inside = sorted(each.name for each in out.iterdir()) if out.is_dir() else []
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file: choose another directory for the model")
+    if inside and not (overwrite and set(inside) <= MODEL_PARTS):
+        raise FileExistsError(
+            f"{out} exists and holds {', '.join(inside[:3])}: choose another directory, or pass "
+            "--overwrite if it holds a model and nothing else"
+        )
+    read = convert.read(source, format)
+    model = _mlp(read)
+    model.save_pretrained(out)
+    (out / "analysis.json").unlink(missing_ok=True)  # of the model that was there before
+    task = ModularTask(model.cfg.p)
+    print(
+        f"read {source}: {_described(model, read.format)}; accuracy on addition "
+        f"{float(measures.accuracy(model, task)):.4f}, chance {measures.chance(task):.4f}"
+    )
+    print(f"next: grok-interp analyze {out}")
+    return model
+
+
+def _mlp(source: convert.Source) -> HookedMLP:
+    """The network of a file, which must be a HookedMLP."""
+    if source.format == "transformer":
+        raise ValueError(
+            f"{source.path} is a one-layer transformer, and the library's own format and its controls "
+            "are for two-layer MLPs: read it in Python with convert.load, and its neurons with "
+            "neurons.extract(transformer.effective_weights(bridge))"
+        )
+    model: HookedMLP = source.model()
+    return model
+
+
+def _described(model: HookedMLP, format: str) -> str:
+    cfg = model.cfg
+    return f"format {format}, p={cfg.p}, d_mlp={cfg.d_mlp}, act_fn={cfg.act_fn}"
+
+
 def analyze(
-    path: Path, recipe: Recipe, draws: int, seed: int, command: Sequence[str] = ()
+    path: Path,
+    recipe: Recipe,
+    draws: int,
+    seed: int,
+    command: Sequence[str] = (),
+    operation: str | None = None,
 ) -> dict[str, Any]:
-    """Measure a run against its controls; write analysis.json and analysis.parquet into it.
+    """Measure a run, or a model without one, against its controls; write analysis.json.
+
+    Args:
+        path: A run directory; a directory that ``save_pretrained`` wrote; or another project's
+            file.
+        recipe: How to idealize, but for the frequency mode.
+        draws: Draws of each random control.
+        seed: Seed of the draws.
+        command: What the user typed.
+        operation: The task of a model without a run; None for addition. A run knows its own.
 
     Returns:
         What analysis.json holds.
     """
+    own = path.is_dir() and (path / pretrained.WEIGHTS_FILE).is_file()
+    if not own and (path / pretrained.CONFIG_FILE).is_file():
+        if operation is not None:
+            raise ValueError(
+                f"operation={operation!r} cannot be chosen for {path}, a run, which knows its task: leave "
+                "it out"
+            )
+        return _analyze_run(path, recipe, draws, seed, command)
+    if own:
+        model, format = HookedMLP.from_pretrained(path), "grok_interp"
+    else:
+        source = convert.read(path)
+        model, format = _mlp(source), source.format
+    return _analyze_model(model, format, path, operation or "add", recipe, draws, seed, command)
+
+
+def _analyze_model(
+    model: HookedMLP,
+    format: str,
+    path: Path,
+    operation: str,
+    recipe: Recipe,
+    draws: int,
+    seed: int,
+    command: Sequence[str],
+) -> dict[str, Any]:
+    """The verdicts on a model of which nothing but its weights is known.
+
+    Which pairs it was trained on is not known, so read-outs of controls are fitted to all pairs, with
+    the task's own labels: no less than the model saw, which makes them hard to exceed.
+    """
+    split = ModularTask(model.cfg.p, operation).split(train_fraction=1.0)
+    verdicts = {
+        mode: controls.evaluate(model, split, replace(recipe, frequency=mode), draws, seed=seed)
+        for mode in CONTROLLED
+    }
+    print(f"{path}: {_described(model, format)}")
+    for mode, verdict in verdicts.items():
+        print(f"{mode}\n{verdict}\n")
+    print(NO_RUN)
+    found = {
+        "command": " ".join(command),
+        "versions": runs.versions(),
+        "source": {"path": str(path), "format": format} | asdict(model.cfg),
+        "without_a_run": NO_RUN,
+        "verdicts": {mode: verdict.to_dict() for mode, verdict in verdicts.items()},
+    }
+    beside = (
+        path / "analysis.json" if path.is_dir() else path.with_name(f"{path.name}.analysis.json")
+    )
+    files.write_json(beside, without_nan(found))
+    print(f"\nwrote {beside}")
+    return found
+
+
+def _analyze_run(
+    path: Path, recipe: Recipe, draws: int, seed: int, command: Sequence[str]
+) -> dict[str, Any]:
+    """The verdicts on a run's last checkpoint, every measure along it, and when each set in."""
     trajectory = Trajectory.load(path, on_damage="skip")
     if len(trajectory) == 0:
         raise ValueError(f"{path} has no checkpoint yet: wait for the run, or start it again")

@@ -30,6 +30,9 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 LossName = Literal["cross_entropy", "cross_entropy_float64", "mse", "stablemax"]
 GradientRule = Literal["plain", "orthogonal", "grokfast"]
 MatmulPrecision = Literal["highest", "high", "medium"]
+FormatName = Literal[
+    "feature_learning", "text_matrices", "pizza", "linear_pair", "two_embeddings", "transformer"
+]
 ReadoutFit = Literal["ridge", "train"]
 
 INF = float("inf")

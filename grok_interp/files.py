@@ -1,8 +1,8 @@
 """Files that are never half written and never half read.
 
 A file is written beside its place and renamed into it, so a reader sees the old one or the new one.
-Tensors are read only from safetensors, which holds no code, and only if the file holds exactly the
-tensors that are expected.
+Our own tensors are read only from safetensors, which holds no code, and only if the file holds exactly
+the tensors that are expected. Of other projects' files nothing but plain tensors and numbers is read.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -183,3 +185,68 @@ def read_tensors(
                 f"{file}: tensor {name} holds NaN or infinity: use an earlier checkpoint"
             )
     return found
+
+
+def read_torch_tensors(path: Path, advice: str) -> dict[str, Tensor]:
+    """Tensors by name from what ``torch.save`` wrote, without running anything that it holds.
+
+    They may be under the key ``"model"``, beside which other plain values may stand.
+
+    Raises:
+        ValueError: Naming the file, if it asks to run code, is damaged, or holds anything else.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Of old storages and archives, which concern whoever wrote the file.
+            warnings.simplefilter("ignore")
+            held = torch.load(path, weights_only=True, map_location="cpu")
+    # The bytes of a damaged or hostile pickle may raise anything.
+    except Exception as error:
+        # torch hides what it met behind advice to trust the file.
+        reason = str(error.__context__ or error).strip().split("\n")[0].split(". ")[0]
+        raise ValueError(
+            f"{path} is not a whole file of plain tensors, or it asks to run code, which is refused "
+            f"({type(error).__name__}: {reason}); {advice}"
+        ) from error
+    tensors = held.get("model", held) if isinstance(held, dict) else held
+    if not isinstance(tensors, dict) or not tensors:
+        raise ValueError(
+            f"{path} holds a {type(tensors).__name__}, expected tensors by name, possibly under "
+            "'model': save model.state_dict()"
+        )
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise ValueError(
+                f"{path}: {name!r} is a {type(tensor).__name__}, expected tensors by name, possibly "
+                "under 'model': save model.state_dict()"
+            )
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def read_matrix(file: Path, advice: str) -> Tensor:
+    """A matrix of comma-separated decimals, a row a line, in double precision.
+
+    Raises:
+        ValueError: Naming the file and the line, if it is anything else.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not text ({error}); {advice}") from error
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = [float(entry) for entry in line.split(",")]
+        except ValueError as error:
+            raise ValueError(
+                f"{file}, line {number}: {error}; expected numbers between commas"
+            ) from error
+        if rows and len(row) != len(rows[0]):
+            raise ValueError(
+                f"{file}, line {number} has {len(row)} numbers, expected {len(rows[0])} as in line 1; "
+                f"{advice}"
+            )
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{file} is empty; {advice}")
+    return torch.tensor(rows, dtype=torch.float64)

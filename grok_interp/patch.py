@@ -271,7 +271,7 @@ def interchange(
         without interchange), and ``placebo_mean``, ``placebo_min``, ``placebo_max``.
 
     Raises:
-        ImportError: With an older transformer-lens.
+        RuntimeError: With an older transformer-lens.
         ValueError: If a basis does not fit the activation or is not orthonormal.
     """
     tools = _compat.interchange()

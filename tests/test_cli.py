@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from grok_interp import cli, controls, dynamics
 from grok_interp.config import Recipe
+from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.lockstep import Lockstep
+from grok_interp.tasks import ModularTask
 from grok_interp.trajectory import Trajectory
 from grok_interp.verdict import without_nan
 
@@ -22,6 +25,7 @@ from grok_interp.verdict import without_nan
         ("train", "--split.label-noise"),
         ("resume", "PATH"),
         ("analyze", "--recipe.frequency"),
+        ("convert", "--format"),
     ],
 )
 def test_help_imports_neither_torch_nor_transformer_lens(command: str, option: str) -> None:
@@ -49,7 +53,8 @@ def test_help_imports_neither_torch_nor_transformer_lens(command: str, option: s
         (["train", "--config", "nowhere.toml"], ["nowhere.toml", "does not exist"]),
         (["train", "--config"], ["--config needs the path"]),
         (["resume", "nowhere"], ["nowhere is not the directory of a run"]),
-        (["analyze", "nowhere"], ["nowhere is not the directory of a run"]),
+        (["analyze", "nowhere"], ["nowhere is not the directory of a run", "converted model"]),
+        (["convert", "nowhere.pt", "out"], ["nowhere.pt does not exist"]),
     ],
 )
 def test_bad_values_end_with_one_line_and_status_2(
@@ -190,3 +195,133 @@ def test_ctrl_c_says_how_to_go_on_and_resume_does(
     monkeypatch.setattr(Lockstep, "step", original)
     grok("resume", out, monkeypatch=monkeypatch)
     assert Trajectory.load(out).ended == "all steps"
+
+
+P = 7
+
+
+def foreign(path: Path, sign: int = 1, **extra: torch.Tensor) -> Path:
+    """An nn.Linear pair with waves of every frequency (arXiv 2301.02679): it adds, or subtracts."""
+    n, k = torch.arange(P).double()[:, None], torch.arange(1, P // 2 + 1)
+    # With four phases an eighth of a turn apart, the squares leave 2 at a + b and 1 at 2a and at 2b.
+    first = torch.arange(4).double()[:, None] * torch.pi / 4
+    a, b = (2 * torch.pi * k * s * n / P for s in (1, sign))
+    columns = [torch.cat([(a + each).cos(), (b + each).cos()]) for each in first]
+    out = [(2 * torch.pi * k * n / P + 2 * each).cos() for each in first]
+    pair = {"fc1.weight": torch.cat(columns, 1).T, "fc2.weight": torch.cat(out, 1)}
+    torch.save({"model": pair | extra}, path)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    return foreign(tmp_path / "pair.pt")
+
+
+def test_convert_then_analyze(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made" / "model"
+    grok("convert", str(pair), str(out), monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
+    assert (
+        "format linear_pair, p=7, d_mlp=12, act_fn=quadratic; accuracy on addition 1.0000"
+        in printed
+    )
+    assert "chance 0.1429" in printed
+    assert f"next: grok-interp analyze {out}" in printed
+    model = HookedMLP.from_pretrained(out)
+    fc1 = torch.load(pair, weights_only=True)["model"]["fc1.weight"]
+    assert torch.equal(model.W_in[1], fc1[:, P:].T)
+
+    grok("analyze", str(out), "--draws", "2", monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
+    assert "A model without its run" in printed
+    assert "onset" not in printed.replace("no onsets", "")
+    found = json.loads((out / "analysis.json").read_text())
+    assert found["source"]["format"] == "grok_interp"
+    assert (found["source"]["p"], found["source"]["act_fn"]) == (P, "quadratic")
+    split = ModularTask(P).split(1.0)
+    for mode in ("per_matrix", "joint"):
+        verdict = controls.evaluate(model, split, Recipe(frequency=mode), 2)
+        assert f"{mode}\n{verdict}" in printed
+        expected = without_nan(verdict.to_dict())
+        assert found["verdicts"][mode] == json.loads(json.dumps(expected))
+        assert found["verdicts"][mode]["own"]["mean"] == 1.0
+
+    # The file itself gives the same verdicts, which are written beside it.
+    grok("analyze", str(pair), "--draws", "2", monkeypatch=monkeypatch)
+    direct = json.loads((tmp_path / "pair.pt.analysis.json").read_text())
+    assert direct["source"]["format"] == "linear_pair"
+    assert direct["verdicts"] == found["verdicts"]
+
+
+def test_a_model_is_replaced_only_when_asked_and_nothing_else_ever_is(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "model", ["convert", str(pair), str(tmp_path / "model")]
+    grok(*words, monkeypatch=monkeypatch)
+    (out / "analysis.json").write_text("{}")
+    before = (out / "model.safetensors").read_bytes()
+    foreign(pair, -1)
+    with pytest.raises(SystemExit):
+        grok(*words, monkeypatch=monkeypatch)
+    assert "exists and holds README.md, analysis.json" in capsys.readouterr().err
+    assert (out / "model.safetensors").read_bytes() == before
+    grok(*words, "--overwrite", monkeypatch=monkeypatch)
+    assert (out / "model.safetensors").read_bytes() != before
+    assert not (out / "analysis.json").exists()  # it was of the other model
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        grok(*words, "--overwrite", monkeypatch=monkeypatch)
+    assert "holds a model and nothing else" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        grok("convert", str(pair), str(out / "notes.txt"), monkeypatch=monkeypatch)
+    assert "notes.txt is a file" in capsys.readouterr().err
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_the_operation_of_a_model_is_chosen_and_that_of_a_run_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = foreign(tmp_path / "minus.pt", -1)
+    arguments = ["analyze", str(path), "--draws", "1", "--operation"]
+    grok(*arguments, "subtract", monkeypatch=monkeypatch)
+    beside = tmp_path / "minus.pt.analysis.json"
+    own = json.loads(beside.read_text())["verdicts"]["joint"]
+    assert own["task"] == {"p": P, "operation": "subtract"}
+    assert own["own"]["mean"] == 1.0
+    grok(*arguments, "add", monkeypatch=monkeypatch)
+    assert json.loads(beside.read_text())["verdicts"]["joint"]["own"]["mean"] < 0.5
+    run = str(tmp_path / "run")
+    grok("train", *SMALL, "--out", run, monkeypatch=monkeypatch)
+    with pytest.raises(SystemExit):
+        grok("analyze", run, "--operation", "add", monkeypatch=monkeypatch)
+    assert "operation='add' cannot be chosen" in capsys.readouterr().err
+
+
+def test_files_that_no_model_comes_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shapes = {"embed.W_E": (4, 8), "pos_embed.W_pos": (3, 4), "unembed.W_U": (4, 8)}
+    heads = {f"attn.W_{letter}": (2, 3, 4) for letter in "KQV"} | {"attn.W_O": (4, 6)}
+    mlp = {"mlp.W_in": (5, 4), "mlp.b_in": (5,), "mlp.W_out": (4, 5), "mlp.b_out": (4,)}
+    shapes |= {f"blocks.0.{name}": shape for name, shape in (heads | mlp).items()}
+    torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "one.pth")
+    unknown = foreign(tmp_path / "unknown.pt", bias=torch.zeros(3))
+    for command in (
+        ["convert", str(tmp_path / "one.pth"), str(out)],
+        ["analyze", str(tmp_path / "one.pth")],
+    ):
+        with pytest.raises(SystemExit):
+            grok(*command, monkeypatch=monkeypatch)
+        assert "one-layer transformer" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        grok("convert", str(unknown), str(out), monkeypatch=monkeypatch)
+    assert "no known format" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        grok("convert", str(unknown), str(out), "--format", "linear_pair", monkeypatch=monkeypatch)
+    assert "is not of format linear_pair: it holds" in capsys.readouterr().err
+    assert not out.exists()
+    assert not list(tmp_path.glob("*.json"))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grok_interp import controls, idealize, measures, neurons
+from grok_interp import controls, convert, idealize, measures, neurons
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 
@@ -19,8 +19,9 @@ def read(file: Path) -> dict:
 
 def feature_learning(folder: Path, p: int, step: int) -> HookedMLP:
     """arXiv 2602.16849: ReLU, one embedding for both operands, stored as ``nn.Linear`` weights."""
-    stored = read(folder / f"feature_learning_p{p}" / f"{step}.pth")["model"]
-    return HookedMLP.from_weights(stored["mlp.W_in"].T, stored["mlp.W_out"].T, tied_operands=True)
+    model = convert.load(folder / f"feature_learning_p{p}" / f"{step}.pth")
+    assert (model.cfg.p, model.cfg.act_fn, model.cfg.tied_operands) == (p, "relu", True)
+    return model
 
 
 def idealised(model: HookedMLP, task: ModularTask, waveform: str) -> float:
@@ -88,6 +89,11 @@ def test_stored_accuracies_are_ours(fixtures: Path, step: int) -> None:
     assert sum(sizes.values()) == 23 * 23
 
 
+def test_a_file_of_pairs_is_no_network(fixtures: Path) -> None:
+    with pytest.raises(ValueError, match="holds a list, expected tensors by name"):
+        convert.load(fixtures / "feature_learning_p23" / "train_data.pth")
+
+
 def test_features_grow_over_the_published_run(fixtures: Path) -> None:
     """The phase relation and the power at one frequency come with training, not before it."""
     task = ModularTask(23)
@@ -106,10 +112,9 @@ def test_gromovs_analytic_solution(fixtures: Path) -> None:
     fc1, fc2 = (np.loadtxt(folder / f"{name}.csv", delimiter=",") for name in ("fc1", "fc2"))
     assert fc1.shape == (2 * p, 100)
     assert fc2.shape == (100, p)
-    model = HookedMLP.from_weights(
-        torch.tensor(fc1).reshape(2, p, 100), torch.tensor(fc2), act_fn="quadratic"
-    )
-    task = ModularTask(p)
+    model, task = convert.load(folder), ModularTask(p)
+    pairs = F.one_hot(task.tokens, p).flatten(1).double().numpy()
+    np.testing.assert_allclose(model(task.tokens).detach().numpy(), (pairs @ fc1) ** 2 @ fc2)
     assert float(measures.accuracy(model, task)) == 1.0
     table = neurons.extract(model, task, "per_matrix")
     silent = (table.frequency == 0).all(0)
@@ -138,12 +143,8 @@ def test_model_d_of_the_pizza_paper_folds_into_three_tensors(fixtures: Path) -> 
         joined = torch.cat([embed[tokens[:, 0]], embed[tokens[:, 1]]], -1)
         return F.relu(F.linear(joined, l1, bias)) @ unembed.T
 
-    first, second = l1.chunk(2, dim=1)
-    model = HookedMLP.from_weights(
-        torch.stack([embed @ first.T, embed @ second.T]).float(),
-        unembed.T.float().contiguous(),
-        bias.float(),
-    )
+    model = convert.load(fixtures / "pizza_linear_p59" / "model_7r4zst7evs.pt")
+    assert (model.cfg.p, model.cfg.d_mlp, model.cfg.bias_in) == (p, 256, True)
     expected = written_out(task.tokens)
     found = model(task.tokens).detach().double()
     assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
