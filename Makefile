@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEEDED_GB := 8
 
-.PHONY: help install demo test test-slow test-matrix bench lint lock clean
+.PHONY: help install demo demos test test-slow test-matrix bench lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ demo: $(STAMP) ## the main job: train, extract, idealize, control (a few minutes
 
 test: $(STAMP) ## unit tests
 	$(BIN)/python -m pytest
+
+demos: $(STAMP) ## run the notebooks in demos/ (each under two minutes)
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -o addopts= -W default --durations=0 --durations-min=1 demos/*.ipynb
 
 test-slow: $(STAMP) ## tests that train for longer
 	$(BIN)/python -m pytest -m slow

@@ -18,7 +18,7 @@ from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 
 needs_bridges = pytest.mark.skipif(
-    _compat.TRANSFORMER_LENS_VERSION < _compat.NATIVE_BRIDGES,
+    _compat.TRANSFORMER_LENS_VERSION < _compat.FOURTH,
     reason="transformer-lens 4 builds native bridges",
 )
 SHAPES: dict[str, Callable[[int], dict[str, tuple[int, ...]]]] = {
