@@ -6,11 +6,12 @@ import random
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
-from grok_interp import _compat, measures, neurons, transformer
+from grok_interp import _compat, ablate, grid, measures, neurons, patch, transformer
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 
@@ -175,6 +176,90 @@ def test_activation_interventions_work_on_its_neurons(rank: int) -> None:
     assert float((inside - before).abs().max()) > 1e-3
     assert float(loss) == pytest.approx(float(nn.functional.cross_entropy(expected, task.labels)))
     assert torch.equal(measures.logits(model, task.tokens), before)
+
+
+def interventions(p: int, post: Tensor, logits: Tensor) -> list[tuple[Any, Tensor, str]]:
+    """Each with what it should make of the post-activations or the logits at =."""
+    order = ablate.other_rows(p * p, None, 0)
+    clean = post.flip(0)
+    planes = patch.activation_planes(post)
+    basis = planes.at(1)
+    at = {"position": -1}
+    chosen = torch.arange(post.shape[1]) < 3
+    lattice = post.reshape(p, p, -1)
+    by_a = grid.axis_part(post, "a", [2])
+    logits_at_1 = grid.keep(logits.T, torch.tensor([1])).T
+    return [
+        (ablate.Neurons([0, 1, 2], **at), torch.where(chosen, 0.0, post), "post"),
+        (ablate.Neurons([0, 1, 2], "mean", **at), torch.where(chosen, post.mean(0), post), "post"),
+        (ablate.Neurons(chosen, "resample", **at), torch.where(chosen, post[order], post), "post"),
+        (
+            ablate.GridFrequencies("keep", [1], **at),
+            post.mean(0) + grid.part(post, "a+b", [1]),
+            "post",
+        ),
+        (
+            ablate.TokenFrequencies("keep", [2], **at),
+            (lattice.mean(0, keepdim=True).expand_as(lattice).reshape(post.shape) + by_a),
+            "post",
+        ),
+        (
+            patch.PlanePatch(planes, 1, clean, **at),
+            post + (clean - post) @ basis @ basis.T,
+            "post",
+        ),
+        (
+            ablate.LogitFrequencies(
+                "remove", [1], hook_name="unembed.hook_out", task=ModularTask(p), **at
+            ),
+            logits - logits_at_1,
+            "logits",
+        ),
+    ]
+
+
+@needs_bridges
+@pytest.mark.parametrize("which", range(7))
+def test_the_librarys_interventions_work_on_its_mlp(which: int) -> None:
+    p = 7
+    bridge, task = build(p), ModularTask(p)
+    w = parameters(bridge)
+    own = written_out(w, task.tokens)
+    intervention, changed, where = interventions(p, own["post"], own["logits"])[which]
+    difference = (changed - own["post"]) @ w["W_out"] @ w["W_U"] if where == "post" else 0
+    expected = own["logits"] + difference[:, :p] if where == "post" else changed
+    model = transformer.on_pairs(bridge)
+    with bridge.hooks(fwd_hooks=intervention.fwd_hooks()):
+        inside = measures.logits(model, task.tokens)
+        shares = measures.sum_shares(model, task)
+    torch.testing.assert_close(inside, expected)
+    torch.testing.assert_close(shares, measures.sum_shares(lambda tokens: expected, task))
+    assert float((inside - own["logits"]).abs().max()) > 1e-3
+    torch.testing.assert_close(measures.logits(model, task.tokens), own["logits"])
+
+
+@needs_bridges
+def test_setters_patch_its_neurons_at_the_position_of_equals() -> None:
+    p = 7
+    bridge, task = build(p).eval(), ModularTask(p)
+    pairs = task.counterfactuals("a", n=20, seed=0)
+    w = parameters(bridge)
+    clean, corrupted = (written_out(w, side.tokens) for side in (pairs.clean, pairs.corrupted))
+    _, cache = bridge.run_with_cache(transformer.with_equals(pairs.clean.tokens, p))
+    found = _compat.generic_activation_patch()(
+        bridge,
+        transformer.with_equals(pairs.corrupted.tokens, p),
+        cache,
+        lambda logits: patch.logit_difference(logits[:, -1, :p].detach(), pairs),
+        patch.neuron_setter(position=-1),
+        "post",
+        index_df=pd.DataFrame({"layer": 0, "neuron": [1, 4]}),
+    )
+    for value, neuron in zip(found, (1, 4), strict=True):
+        post = corrupted["post"].clone()
+        post[:, neuron] = clean["post"][:, neuron]
+        logits = corrupted["logits"] + ((post - corrupted["post"]) @ w["W_out"] @ w["W_U"])[:, :p]
+        assert float(value) == pytest.approx(float(patch.logit_difference(logits, pairs)))
 
 
 @needs_bridges
