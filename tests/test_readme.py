@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from grok_interp import controls
+from grok_interp import controls, idealize, measures, neurons
 from grok_interp.config import Recipe
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.tasks import ModularTask
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 NUMBER = re.compile(r"[-+]?\d+%|[-+]?\d*\.\d+")
@@ -45,6 +47,30 @@ def test_the_example_prints_what_the_readme_shows() -> None:
     verdict = controls.evaluate(names["model"], names["split"], Recipe(frequency="per_matrix"))
     assert verdict.effect.mean == pytest.approx(float(said[1]), abs=TOLERANCE)
     assert verdict.controls["frozen_input"].mean == pytest.approx(float(said[2]), abs=0.02)
+
+
+def test_the_interventions_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    section = README.split("## Interventions, each with its control")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert code is not None
+    task = ModularTask(17)
+    model = HookedMLP(p=17, d_mlp=64, seed=0)
+    table = neurons.extract(model, task)
+    names = {
+        "task": task,
+        "split": task.split(0.5, label_noise=0.2),
+        "model": model,
+        "measures": measures,
+        "table": table,
+        "ideal": idealize.build(table),
+    }
+    exec(compile(code[1], "README.md", "exec"), names)
+    printed = [float(number) for number in re.findall(r"tensor\((.*?),", capsys.readouterr().out)]
+    own = float(measures.accuracy(model, task))
+    assert len(printed) == 3
+    assert all(0 <= accuracy <= 1 and accuracy != own for accuracy in printed)
+    for path in re.findall(r"\]\((demos/.*?)\)", section):
+        assert (Path(__file__).parents[1] / path).exists()
 
 
 def test_modules_in_the_box_exist() -> None:
