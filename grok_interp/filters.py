@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from einops import reduce, repeat
 from jaxtyping import Float
 from torch import Tensor
 
@@ -200,7 +201,7 @@ class TokenFrequencies:
 
     def __post_init__(self) -> None:
         check_choice("action", self.action, Action)
-        check_choice("operand", self.operand, tuple(grid.AXES))
+        check_choice("operand", self.operand, grid.OPERANDS)
 
     def fwd_hooks(self) -> Hooks:
         """The hook on the activations."""
@@ -208,9 +209,10 @@ class TokenFrequencies:
         def change(x: Tensor) -> Tensor:
             p = grid.side(len(x))
             part = grid.axis_part(x, self.operand, self.frequencies)
-            lattice = x.reshape(p, p, *x.shape[1:])
-            mean = lattice.mean(grid.AXES[self.operand], keepdim=True).expand_as(lattice)
-            return _combine(self.action, x, mean.reshape(x.shape), part, self.keep_constant)
+            other = "b" if self.operand == "a" else "a"
+            mean = reduce(x, f"(a b) ... -> {other} ...", "mean", a=p)
+            constant = repeat(mean, f"{other} ... -> (a b) ...", **{self.operand: p})
+            return _combine(self.action, x, constant, part, self.keep_constant)
 
         return [(self.hook_name, at_position(on_lattice(change, self.task), self.position))]
 

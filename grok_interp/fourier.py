@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
@@ -128,8 +129,8 @@ def transform_grid(activations: Float[Tensor, "pairs *features"]) -> Float[Tenso
             f"activations have {activations.shape[0]} rows, which is not p * p for any p: "
             "pass the activations on all pairs, in the order of task.tokens"
         )
-    grid = activations.reshape(p, p, *activations.shape[1:])
-    return coefficients(coefficients(grid, 0), 1)
+    lattice = rearrange(activations, "(a b) ... -> a b ...", a=p)
+    return coefficients(coefficients(lattice, 0), 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -32,7 +33,7 @@ Frequencies = Any
 """A whole number, or any iterable of whole numbers (a tensor, a set); None for all of 1..p//2."""
 DIRECTIONS = {"a+b": (1, 1), "a-b": (1, -1), "a": (1, 0), "b": (0, 1)}
 """Coefficients (i, j) of each direction."""
-AXES = {"a": 0, "b": 1}
+OPERANDS = ("a", "b")
 
 
 def side(rows: int) -> int:
@@ -145,8 +146,9 @@ def axis_part(
     Raises:
         ValueError: If the operand or a frequency is unknown, or the rows are not a grid.
     """
-    check_choice("operand", operand, tuple(AXES))
+    check_choice("operand", operand, OPERANDS)
     p = side(len(activations))
-    lattice = activations.reshape(p, p, *activations.shape[1:]).movedim(AXES[operand], 0)
-    kept = keep(lattice, frequency_index(frequencies, p))
-    return kept.movedim(0, AXES[operand]).reshape(activations.shape)
+    # The operand's axis first, as keep() takes it.
+    axes = {"a": "a b ...", "b": "b a ..."}[operand]
+    lattice = rearrange(activations, f"(a b) ... -> {axes}", a=p)
+    return rearrange(keep(lattice, frequency_index(frequencies, p)), f"{axes} -> (a b) ...")

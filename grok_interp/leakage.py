@@ -105,6 +105,6 @@ def _leakage(values: Float[Tensor, "pairs *batch features"], coordinates: Coordi
     alone = {
         # Frequency 0, a constant, has no share of the variance.
         operand: F.pad(shares[operand], (1, 0))[..., doubled]
-        for operand in grid.AXES
+        for operand in grid.OPERANDS
     }
     return Leakage(shares[answer(coordinates)], shares[other(coordinates)], alone["a"], alone["b"])
