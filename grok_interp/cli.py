@@ -9,7 +9,15 @@ from typing import Annotated
 
 import tyro
 
-from grok_interp.config import EXISTS, DemoConfig, FormatName, Recipe, RunConfig, read_toml
+from grok_interp.config import (
+    EXISTS,
+    DemoConfig,
+    FormatName,
+    NamedActivation,
+    Recipe,
+    RunConfig,
+    read_toml,
+)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -112,6 +120,7 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         source: tyro.conf.Positional[Path],
         out: tyro.conf.Positional[Path],
         format: FormatName | None = None,
+        act_fn: NamedActivation | None = None,
         overwrite: bool = False,
     ) -> None:
         """Write another project's network as a model of this library.
@@ -120,6 +129,7 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
             source: A .pt, .pth or .safetensors file, or a folder with fc1.csv and fc2.csv.
             out: Directory of the model.
             format: The file's format, where its shapes allow two readings.
+            act_fn: The network's activation, which no file says; that of the format's paper if not given.
             overwrite: Replace a model that is already there.
         """
         if not source.exists():
@@ -127,7 +137,7 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         print(f"converting {source} {LOADING}", flush=True)
         from grok_interp import commands
 
-        commands.convert_file(source, out, format, overwrite=overwrite)
+        commands.convert_file(source, out, format, act_fn, overwrite=overwrite)
 
     def demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
         """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""

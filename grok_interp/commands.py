@@ -82,7 +82,12 @@ def _tell(trajectory: Trajectory) -> None:
 
 
 def convert_file(
-    source: Path, out: Path, format: FormatName | None = None, *, overwrite: bool = False
+    source: Path,
+    out: Path,
+    format: FormatName | None = None,
+    act_fn: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> HookedMLP:
     """Read another project's file, write the library's own format, and print what was read.
 
@@ -98,7 +103,7 @@ def convert_file(
             f"{out} exists and holds {', '.join(inside[:3])}: choose another directory, or pass "
             "--overwrite if it holds a model and nothing else"
         )
-    read = convert.read(source, format)
+    read = convert.read(source, format, act_fn)
     model = _mlp(read)
     model.save_pretrained(out)
     (out / "analysis.json").unlink(missing_ok=True)  # of the model that was there before
@@ -107,6 +112,8 @@ def convert_file(
         f"read {source}: {_described(model, read.format)}; accuracy on addition "
         f"{float(measures.accuracy(model, task)):.4f}, chance {measures.chance(task):.4f}"
     )
+    if act_fn is None:
+        print(f"the file does not say its activation; {read.format}'s paper has {model.cfg.act_fn}")
     print(f"next: grok-interp analyze {out}")
     return model
 

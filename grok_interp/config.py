@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 if TYPE_CHECKING:
     from cattrs import Converter
 
-ActivationName = Literal["relu", "quadratic", "gelu", "identity", "custom"]
+NamedActivation = Literal["relu", "quadratic", "gelu", "identity"]
+ActivationName = Literal[NamedActivation, "custom"]
 DTypeName = Literal["float32", "float64", "float16", "bfloat16"]
 FrequencyMode = Literal["joint", "per_matrix", "input"]
 Waveform = Literal["square", "cosine", "trapezoid"]

@@ -9,7 +9,7 @@ format            source           network
 feature_learning  arXiv 2602.16849 ``mlp.W_out relu(mlp.W_in (e_a + e_b))``, one embedding for both
 text_matrices     arXiv 2301.02679 ``([e_a, e_b] fc1)^2 fc2``, as fc1.csv and fc2.csv in a folder
 pizza             arXiv 2306.17844 ``unembed relu(l1 [embed_a, embed_b] + bias)``, "model D"
-linear_pair       arXiv 2310.13061 ``fc2 (fc1 [e_a, e_b])^2``, two ``nn.Linear`` without bias
+linear_pair       arXiv 2310.13061 ``fc2 (fc1 [e_a, e_b])^2``, two ``nn.Linear``, biases if any
 two_embeddings    arXiv 2302.03025 ``relu([W_x[a], W_y[b]] W) W_U``
 transformer       arXiv 2301.05217 one layer on (a, b, =), transposed against TransformerLens
 ================  ===============  ================================================================
@@ -18,9 +18,10 @@ Formats are told apart by the names of their tensors, and each size is checked w
 file is in one orientation throughout, so one matrix that is not square tells which; where the sizes
 fit both the published orientation and its transpose, the file is refused until the format is named.
 
-Caveat: no file says what its activation is, nor its factor on the logits; they are the paper's. The
-accuracy on the task the network was trained on is the test of that. Nothing but tensors is read:
-``torch.load`` only with ``weights_only=True``, safetensors, and text.
+Caveat: no file says what its activation is, nor its factor on the logits; they are the paper's unless
+``act_fn`` says otherwise. A wrong activation need not show: a ReLU network read as a quadratic one can
+score higher than it did. Nothing but tensors is read: ``torch.load`` only with ``weights_only=True``,
+safetensors, and text.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from torch import Tensor
 from grok_interp import files, transformer
 from grok_interp.config import FormatName, check_choice
 from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.weights import ACTIVATIONS
 
 TORCH_SUFFIXES = (".pt", ".pth")
 TEXT_FILES = ("fc1", "fc2")
@@ -53,7 +55,7 @@ class Format:
     Attributes:
         shapes: Sizes of each tensor by name, such as ``"d_mlp 2*p"``; equal names are equal sizes.
         build: The model, from tensors that have these shapes.
-        optional: Sizes of tensors that may be missing and take no part in the network.
+        optional: Sizes of tensors that may be missing.
     """
 
     shapes: Shapes
@@ -117,11 +119,13 @@ class Source:
         path: The file, or the folder of text.
         format: Name of its format.
         tensors: Its tensors by name, as they are stored, finite and with shapes that fit together.
+        act_fn: The network's activation; None for that of the format's paper.
     """
 
     path: Path
     format: str
     tensors: dict[str, Tensor]
+    act_fn: str | None = None
 
     def model(self) -> Any:
         """The network: a HookedMLP, or a ``TransformerBridge`` for ``"transformer"``.
@@ -131,27 +135,46 @@ class Source:
             RuntimeError: If a transformer needs a newer transformer-lens.
         """
         try:
-            return FORMATS[self.format].build(self.tensors)
+            model = FORMATS[self.format].build(self.tensors)
+            if self.act_fn is None:
+                return model
+            if not isinstance(model, HookedMLP):
+                raise ValueError(
+                    "act_fn cannot be chosen for a transformer, whose paper has a ReLU"
+                )
+            return HookedMLP.from_weights(
+                model.W_in,
+                model.W_out,
+                model.b_in,
+                model.b_out,
+                act_fn=self.act_fn,
+                tied_operands=model.cfg.tied_operands,
+            )
         except ValueError as error:
             raise ValueError(f"{self.path}, read as {self.format}: {error}") from error
 
 
-def load(path: str | Path, format: FormatName | str | None = None) -> Any:
+def load(
+    path: str | Path, format: FormatName | str | None = None, act_fn: str | None = None
+) -> Any:
     """Read a network from another project's file; see :func:`read`.
 
     Returns:
         A HookedMLP, whose ``cfg`` holds p, d_mlp, activation and biases; or a ``TransformerBridge``.
     """
-    return read(path, format).model()
+    return read(path, format, act_fn).model()
 
 
-def read(path: str | Path, format: FormatName | str | None = None) -> Source:
+def read(
+    path: str | Path, format: FormatName | str | None = None, act_fn: str | None = None
+) -> Source:
     """Recognise the format of a file and read its tensors.
 
     Args:
         path: A ``.pt``, ``.pth`` or ``.safetensors`` file, or a folder with fc1.csv and fc2.csv.
             Tensors may be under the key ``"model"``.
         format: Its format, where the shapes allow two readings; None recognises it.
+        act_fn: The network's activation, which no file says; None takes that of the format's paper.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -162,10 +185,12 @@ def read(path: str | Path, format: FormatName | str | None = None) -> Source:
     path = Path(path)
     if format is not None:
         check_choice("format", format, FormatName)
+    if act_fn is not None:
+        check_choice("act_fn", act_fn, tuple(ACTIVATIONS))
     tensors = _read_tensors(path)
     name = format or _recognised(path, tensors)
     _check(path, name, tensors, chosen=format is not None)
-    return Source(path, name, tensors)
+    return Source(path, name, tensors, act_fn)
 
 
 def _recognised(path: Path, tensors: Mapping[str, Tensor]) -> str:
@@ -175,7 +200,8 @@ def _recognised(path: Path, tensors: Mapping[str, Tensor]) -> str:
     raise ValueError(
         f"{path} is of no known format: it holds {_listed(tensors)}. Known are\n"
         + "\n".join(f"  {name}: {known}" for name, known in FORMATS.items())
-        + "\nPass other weights to HookedMLP.from_weights"
+        + "\nPass other weights to HookedMLP.from_weights(W_in, W_out, b_in, b_out), or the module itself to "
+        "hooked_mlp.from_module"
     )
 
 
@@ -279,7 +305,10 @@ def _text_matrices(tensors: dict[str, Tensor]) -> HookedMLP:
 
 
 def _linear_pair(tensors: dict[str, Tensor]) -> HookedMLP:
-    return _text_matrices({name: tensors[f"{name}.weight"].T for name in ("fc1", "fc2")})
+    W_in, W_out = tensors["fc1.weight"].T, tensors["fc2.weight"].T
+    biases = (tensors.get("fc1.bias"), tensors.get("fc2.bias"))
+    W_in = W_in.reshape(2, -1, len(W_out))
+    return HookedMLP.from_weights(W_in, W_out, *biases, act_fn="quadratic")
 
 
 def _pizza(tensors: dict[str, Tensor]) -> HookedMLP:
@@ -343,7 +372,11 @@ FORMATS = {
         },
         _pizza,
     ),
-    "linear_pair": Format({"fc1.weight": "d_mlp 2*p", "fc2.weight": "p d_mlp"}, _linear_pair),
+    "linear_pair": Format(
+        {"fc1.weight": "d_mlp 2*p", "fc2.weight": "p d_mlp"},
+        _linear_pair,
+        {"fc1.bias": "d_mlp", "fc2.bias": "p"},
+    ),
     "two_embeddings": Format(
         {"W_x": "p d_embed", "W_y": "p d_embed", "W": "2*d_embed d_mlp", "W_U": "d_mlp p"},
         _two_embeddings,
