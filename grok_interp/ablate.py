@@ -8,9 +8,10 @@ What is not evidence: that accuracy falls when n neurons go. n others may do as 
 are as loud; so :func:`curve` reports every ablation beside random sets of as many neurons, matched in
 norm (Doshi et al., arXiv 2310.13061, rank by IPR, without such a control).
 
-The interventions themselves, on neurons, frequencies and phases, are reachable here: ``Neurons``,
-``WeightFrequencies``, ``LogitFrequencies``, ``GridFrequencies``, ``TokenFrequencies``, ``shift``,
-``scramble`` and ``project``.
+The interventions themselves are reachable here: ``Neurons`` (described in :mod:`.neuron_ablation`);
+``WeightFrequencies``, ``LogitFrequencies``, ``GridFrequencies``, ``TokenFrequencies``
+(:mod:`.filters`); ``shift``, ``scramble`` and ``project`` for phases (:mod:`.phases`). They print
+nothing and compare with nothing; that is up to whoever uses them.
 """
 
 from __future__ import annotations
@@ -34,17 +35,16 @@ from grok_interp.losses import pair_losses, pair_margins
 from grok_interp.neuron_ablation import Kind, other_rows
 from grok_interp.neuron_ablation import Neurons as Neurons
 from grok_interp.neurons import NeuronTable
+from grok_interp.outputs import looks_at_batches
 from grok_interp.phases import project as project
 from grok_interp.phases import scramble as scramble
 from grok_interp.phases import shift as shift
-from grok_interp.scopes import is_hooked
 from grok_interp.tasks import ModularTask, Pairs, Split
 from grok_interp.weights import POST_HOOK, PRE_HOOK, MLPWeights, activation, neuron_mask
 
 Ranking = Literal["ipr", "amplitude", "frequency", "phase_residual", "random"]
-MATCHED = 16
-"""Neurons in a group of like norm: a random set takes as many from each group as the set it is
-compared with."""
+NEAREST = 8
+"""A random neuron in the place of another is one of this many that are nearest to it in norm."""
 POINTS = 17
 """Sizes at which a curve is measured, from no neuron to all of them."""
 CHUNK_ELEMENTS = 1 << 22
@@ -99,29 +99,59 @@ def ranking(
     return order if descending else order.flip(0)
 
 
-def matched_orders(
-    order: Int[Tensor, " n"], norms: Float[Tensor, " d_mlp"], draws: int, seed: int
-) -> Int[Tensor, "draws n"]:
-    """Random orders whose first n neurons are matched in norm with the first n of ``order``, for all n.
+def change_norms(
+    before: Float[Tensor, "pairs d_mlp"],
+    after: Float[Tensor, "pairs d_mlp"],
+    W_out: Float[Tensor, "d_mlp p"],
+) -> Float[Tensor, " d_mlp"]:
+    """How much replacing each neuron's activation moves the logits: what controls are matched in.
 
-    Neurons are sorted by norm into groups of :data:`MATCHED`, and each is replaced by a random one of
-    its group, without repetition; it may be itself.
+    ``|after_n - before_n| |W_out,n - mean|``, the first over pairs, the second about its mean over
+    classes, which no softmax sees.
+    """
+    heard = W_out - W_out.mean(-1, keepdim=True)
+    norms: Tensor = (after - before).norm(dim=0) * heard.norm(dim=-1)
+    return norms
+
+
+def matched_sets(
+    neurons: Int[Tensor, " n"], norms: Float[Tensor, " d_mlp"], draws: int, seed: int
+) -> Int[Tensor, "draws n"]:
+    """For each of some neurons, in their order, a random one of like norm; none twice in a draw.
+
+    It is drawn from the :data:`NEAREST` in the logarithm of the norm among neurons that are not in
+    the list, while there are any, and then among all others; so a list of all neurons has random
+    orders of all neurons for control, whose first n overlap with its own first n. A list of the
+    loudest neurons has no others as loud: :func:`curve` says how much sets overlap and how their norms
+    compare.
 
     Args:
-        order: Neurons in the order of ablation.
+        neurons: Neurons in the order of ablation.
         norms: Of all neurons.
-        draws: Number of random orders.
+        draws: Number of random lists.
         seed: Seed of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
-    by_norm = norms.cpu().argsort(stable=True)
-    group = torch.arange(len(norms)) // MATCHED
-    noise = torch.rand(draws, len(norms), generator=generator)
-    # Positions shuffled within groups: whole numbers sort the groups, noise below 1 the members.
-    shuffled = (group + noise.double()).argsort(-1)
-    partner = torch.empty(draws, len(norms), dtype=torch.int64)
-    partner[:, by_norm] = by_norm[shuffled]
-    return partner[:, order.cpu()]
+    norms, neurons = norms.detach().double().cpu(), neurons.cpu()
+    logarithm = norms.clamp(min=torch.finfo(norms.dtype).tiny).log()
+    listed = torch.zeros(len(norms), dtype=torch.bool)
+    listed[neurons] = True
+    n_others = int((~listed).sum())
+    taken = torch.zeros(draws, len(norms), dtype=torch.bool)
+    found = torch.empty(draws, len(neurons), dtype=torch.int64)
+    chance = torch.rand(len(neurons), draws, generator=generator)
+    for place, neuron in enumerate(neurons.tolist()):
+        barred = taken | listed if place < n_others else taken.clone()
+        barred[:, neuron] = True
+        distance = (logarithm - logarithm[neuron]).abs().masked_fill(barred, torch.inf)
+        near, which = distance.topk(min(NEAREST, len(norms)), largest=False)
+        n_near = near.isfinite().sum(-1)
+        pick = (chance[place] * n_near).long().unsqueeze(-1)
+        drawn = which.gather(-1, pick).squeeze(-1)
+        drawn = torch.where(n_near > 0, drawn, neuron)  # the only one that is left is itself
+        found[:, place] = drawn
+        taken.scatter_(1, drawn[:, None], True)
+    return found
 
 
 # Curves -----------------------------------------------------------------------------------------
@@ -159,10 +189,14 @@ def curve(
     Returns:
         One row for each set of pairs and count: ``pairs``, ``n``, ``accuracy``, ``loss`` (mean
         cross-entropy in nats), and for both ``random_..._mean``, ``_min``, ``_max`` over draws of
-        random sets with as many neurons of each norm, that is of ``|post_n| |W_out,n|``, the norm of
-        what a neuron adds to the logits over these pairs.
+        as many neurons, each like one of the ablated in how far its ablation moves the logits over
+        these pairs (:func:`change_norms`, :func:`matched_sets`); ``random_overlap``, the mean share of
+        the random neurons that are among the ablated ones, where the control says nothing; and
+        ``random_norm``, the mean ratio of the sets' norms (roots of summed squares), which is 1 for a
+        match.
 
     Raises:
+        TypeError: If the pairs are of another kind.
         ValueError: If a neuron is out of range or listed twice, a count is larger than the order, or
             there are no draws.
     """
@@ -173,19 +207,18 @@ def curve(
         raise ValueError(f"the weights hold a batch of shape {weights.batch_shape}: index it first")
     order = _check_order(order, weights.d_mlp)
     sizes = _check_counts(counts, len(order))
-    if draws < 1:
-        raise ValueError(f"draws={draws} must be at least 1: an ablation means nothing alone")
+    check_draws(draws)
     run: _Additive | _Hooked
-    if isinstance(model, HookedMLP) and _activations_are_hooked(model):
+    if isinstance(model, HookedMLP) and looks_at_batches(model):
         run = _Hooked(model, str(kind), hook_name, seed)
     else:
         run = _Additive(weights.detach(), str(kind), hook_name, seed)
     rows = []
     with torch.no_grad():
-        for name, side in _sides(pairs).items():
-            norms = run.post(side.tokens).norm(dim=0) * weights.W_out.norm(dim=-1)
-            orders = torch.cat([order[None], matched_orders(order, norms, draws, seed)])
-            accuracy, loss = run.measure(orders, sizes, side)
+        for name, side in _sides(pairs, weights.p).items():
+            norms = change_norms(*run.ablated(side.tokens), weights.W_out)
+            random = matched_sets(order, norms, draws, seed)
+            accuracy, loss = run.measure(torch.cat([order[None], random]), sizes, side)
             for place, n in enumerate(sizes):
                 row = {
                     "pairs": name,
@@ -196,8 +229,26 @@ def curve(
                 for label, values in (("accuracy", accuracy[1:]), ("loss", loss[1:])):
                     for how, number in _spread(values[:, place]).items():
                         row[f"random_{label}_{how}"] = number
+                row |= _likeness(order[:n], random[:, :n], norms.cpu())
                 rows.append(row)
     return pd.DataFrame(rows).astype({"accuracy": float, "loss": float})
+
+
+def check_draws(draws: int) -> None:
+    """Refuse to report an effect without its control."""
+    if draws < 1:
+        raise ValueError(f"draws={draws} must be at least 1: an effect means nothing alone")
+
+
+def _likeness(
+    chosen: Int[Tensor, " n"], random: Int[Tensor, "draws n"], norms: Float[Tensor, " d_mlp"]
+) -> dict[str, float]:
+    """How far random sets are other sets, and how far their norms are the same."""
+    if len(chosen) == 0:
+        return {"random_overlap": 0.0, "random_norm": 1.0}
+    overlap = torch.isin(random, chosen).double().mean()
+    ratio = norms[random].norm(dim=-1) / norms[chosen].norm()
+    return {"random_overlap": float(overlap), "random_norm": float(ratio.double().mean())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +260,11 @@ class _Additive:
     hook_name: str
     seed: int
 
-    def post(self, tokens: Tensor) -> Float[Tensor, "pairs d_mlp"]:
-        return self.weights.post(tokens.to(self.weights.W_in.device))
+    def ablated(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations ``[pairs, d_mlp]`` as they are, and with every neuron ablated."""
+        tokens = tokens.to(self.weights.W_in.device)
+        post = self.weights.post(tokens)
+        return post, self.replacement(tokens).expand_as(post)
 
     def replacement(self, tokens: Tensor) -> Float[Tensor, "rows d_mlp"]:
         """What takes the place of ``post``, one row for all pairs or one a pair."""
@@ -280,9 +334,17 @@ class _Hooked:
     hook_name: str
     seed: int
 
-    def post(self, tokens: Tensor) -> Float[Tensor, "pairs d_mlp"]:
-        found: Tensor = self.model.run_with_cache(tokens, names_filter=POST_HOOK)[1][POST_HOOK]
-        return found
+    def ablated(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations ``[pairs, d_mlp]`` as they are, and with every neuron ablated."""
+
+        def post() -> Tensor:
+            found: Tensor = self.model.run_with_cache(tokens, names_filter=POST_HOOK)[1][POST_HOOK]
+            return found
+
+        every = Neurons(range(self.model.cfg.d_mlp), self.kind, self.hook_name, seed=self.seed)
+        with self.model.intervened(every):
+            after = post()
+        return post(), after
 
     def measure(
         self, orders: Int[Tensor, "orders n"], sizes: Sequence[int], side: Pairs
@@ -298,11 +360,6 @@ class _Hooked:
                 accuracy[row, place] = (pair_margins(logits, labels) > 0).double().mean()
                 loss[row, place] = pair_losses(logits, labels).double().mean()
         return accuracy, loss
-
-
-def _activations_are_hooked(model: HookedMLP) -> bool:
-    points = {name: point for name, point in model.hook_dict.items() if "hook_W_" not in name}
-    return any(is_hooked(point) for point in points.values())
 
 
 def _check_order(order: Any, d_mlp: int) -> Int[Tensor, " n"]:
@@ -327,23 +384,29 @@ def _check_counts(counts: Sequence[int] | None, n: int) -> list[int]:
     return sizes
 
 
-def _sides(
-    pairs: ModularTask | Split | Pairs | Mapping[str, Pairs],
-) -> dict[str, Pairs]:
+def _sides(pairs: object, p: int) -> dict[str, Pairs]:
+    """Pairs to measure on, by name; sides without a pair are left out."""
+    task = pairs if isinstance(pairs, ModularTask) else getattr(pairs, "task", None)
+    if isinstance(task, ModularTask) and task.p != p:
+        raise ValueError(f"the model has p={p} and the task p={task.p}: pass the model's task")
     if isinstance(pairs, ModularTask):
         return {"all": Pairs(pairs.tokens, pairs.labels)}
     if isinstance(pairs, Pairs):
         return {"pairs": pairs}
     if isinstance(pairs, Split):
-        return dict(_of_split(pairs))
+        return {name: side for name, side in _of_split(pairs) if len(side.labels)}
+    if not isinstance(pairs, Mapping):
+        raise TypeError(
+            f"pairs is a {type(pairs).__name__}, expected a task, a split, split.test, or a dict of "
+            "Pairs by name"
+        )
     return dict(pairs)
 
 
 def _of_split(split: Split) -> Iterator[tuple[str, Pairs]]:
     """Both sides, and with noise the training pairs with and without a wrong label."""
     yield "train", split.train
-    if len(split.test_labels):
-        yield "test", split.test
+    yield "test", split.test
     if bool(split.corrupted.any()):
         for name, chosen in (("corrupted", split.corrupted), ("uncorrupted", ~split.corrupted)):
             yield name, Pairs(split.train_tokens[chosen], split.train_labels[chosen])

@@ -381,8 +381,8 @@ class Recipe:
         frequency: Which frequency a neuron gets: the maximum of power in each matrix by itself
             (``"per_matrix"``), in W_a and W_b together (``"input"``), or of the product of the
             three normalised power spectra (``"joint"``).
-        input_waveform: Wave of the ideal W_in columns. ``"sign"`` is no wave but the column's own
-            signs about its mean, at its mean absolute deviation.
+        input_waveform: Wave of the ideal W_in columns. ``"sign"`` is no wave but two values of
+            the column's own: the means of what lies above and below its mean.
         output_waveform: Wave of the ideal W_out rows.
         amplitude: ``"extracted"`` keeps each column's own amplitude; ``"uniform"`` gives every
             live neuron the mean amplitude of its matrix.

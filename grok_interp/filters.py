@@ -17,7 +17,7 @@ with the same filter on a network whose input weights are random (:mod:`grok_int
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -97,16 +97,16 @@ class LogitFrequencies:
         frequencies: Whole numbers in 1..m//2.
         hook_name: A hook point whose last axis is the classes.
         position: Which position of ``[batch, position, classes]`` to change; None for all.
-        task: Gives the coordinates of the classes; None for addition in token order.
         keep_constant: Whether the mean over classes stays.
+        task: Says how many classes there are, and their coordinates.
     """
 
     action: Action | str
     frequencies: grid.Frequencies
     hook_name: str = OUT_HOOK
     position: int | None = None
-    task: ModularTask | None = None
     keep_constant: bool = True
+    task: ModularTask = field(kw_only=True)
 
     def __post_init__(self) -> None:
         check_choice("action", self.action, Action)
@@ -115,7 +115,7 @@ class LogitFrequencies:
         """The hook on the logits."""
 
         def change(logits: Tensor) -> Tensor:
-            p = logits.shape[-1] if self.task is None else self.task.p
+            p = self.task.p
             if logits.shape[-1] < p:
                 raise ValueError(
                     f"{self.hook_name} has {logits.shape[-1]} classes, fewer than the task's {p}: "
@@ -134,39 +134,51 @@ class GridFrequencies:
 
     ``"a+b"`` at k are the functions cos and sin of 2 pi k (a + b) / m, and so on (:mod:`.grid`).
 
-    Assumes that the model runs on all pairs in the order of ``task.tokens``. Misleads if two
-    directions are compared without the energy that each holds. In a task's coordinates the answer
-    lies along ``"a+b"`` for addition and multiplication, and along ``"a-b"`` for subtraction.
+    Assumes that the model runs on all pairs in the order of ``task.tokens``, which no hook can see: p*p
+    other pairs are not noticed. Misleads if two directions are compared without the energy that
+    each holds; and keeping the answer's direction *makes* the logits depend on a + b, so that even a
+    look-up table of the training pairs then answers others.
 
     Attributes:
         action: ``"keep"`` (of all that varies, only this) or ``"remove"``.
         frequencies: Whole numbers in 1..m//2; None for the whole direction.
-        direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``.
+        direction: One or some of ``"a+b"``, ``"a-b"``, ``"a"`` and ``"b"``, in the task's coordinates;
+            None for that of the answer, which is ``"a-b"`` for subtraction and else ``"a+b"``.
         hook_name: A hook point with one row for each pair.
         position: Which position of ``[batch, position, features]`` to change; None for all.
-        task: Gives the coordinates; None for addition in token order. Pairs without coordinates
-            stay as they are.
         keep_constant: Whether the mean over all pairs stays.
+        task: Says which pairs there are, and their coordinates. Pairs without coordinates stay as
+            they are.
     """
 
     action: Action | str
     frequencies: grid.Frequencies = None
-    direction: str = "a+b"
+    direction: str | Sequence[str] | None = None
     hook_name: str = POST_HOOK
     position: int | None = None
-    task: ModularTask | None = None
     keep_constant: bool = True
+    task: ModularTask = field(kw_only=True)
 
     def __post_init__(self) -> None:
         check_choice("action", self.action, Action)
-        check_choice("direction", self.direction, tuple(grid.DIRECTIONS))
+        for direction in self._directions():
+            check_choice("direction", direction, tuple(grid.DIRECTIONS))
+
+    def _directions(self) -> Sequence[str]:
+        if self.direction is None:
+            return (coordinates_of(self.task, self.task.p).direction,)
+        return (self.direction,) if isinstance(self.direction, str) else self.direction
 
     def fwd_hooks(self) -> Hooks:
         """The hook on the activations."""
 
         def change(x: Tensor) -> Tensor:
-            part = grid.part(x, self.direction, self.frequencies)
             constant = x.mean(0, keepdim=True)
+            rest = x - constant
+            for direction in self._directions():
+                # Of what is left: for even m two directions share the Nyquist frequency.
+                rest = rest - grid.part(rest, direction, self.frequencies)
+            part = x - constant - rest
             return _combine(self.action, x, constant, part, self.keep_constant)
 
         return [(self.hook_name, at_position(on_lattice(change, self.task), self.position))]
@@ -187,8 +199,8 @@ class TokenFrequencies:
         operand: ``"a"`` or ``"b"``.
         hook_name: A hook point with one row for each pair.
         position: Which position of ``[batch, position, features]`` to change; None for all.
-        task: Gives the coordinates; None for addition in token order.
         keep_constant: Whether the mean over this operand, a function of the other, stays.
+        task: As for :class:`GridFrequencies`.
     """
 
     action: Action | str
@@ -196,8 +208,8 @@ class TokenFrequencies:
     operand: str = "a"
     hook_name: str = POST_HOOK
     position: int | None = None
-    task: ModularTask | None = None
     keep_constant: bool = True
+    task: ModularTask = field(kw_only=True)
 
     def __post_init__(self) -> None:
         check_choice("action", self.action, Action)
@@ -258,19 +270,29 @@ def at_position(
 
 
 def on_lattice(
-    function: Callable[[Tensor], Tensor], task: ModularTask | None
+    function: Callable[[Tensor], Tensor], task: ModularTask
 ) -> Callable[[Tensor], Tensor]:
     """The function on the pairs in the order of their coordinates; other pairs stay as they are."""
 
     def change(x: Tensor) -> Tensor:
-        p = grid.side(len(x))
-        coordinates = coordinates_of(task, p)
-        if coordinates.is_identity:
-            return function(x)
-        rows = coordinates.lattice.to(x.device)
+        rows = lattice_of(task, len(x)).lattice.to(x.device)
         return x.index_copy(0, rows, function(x[rows]))
 
     return change
+
+
+def lattice_of(task: ModularTask, rows: int) -> Coordinates:
+    """The task's coordinates, for an activation with this many rows.
+
+    Raises:
+        ValueError: If it has not one row for each pair, or the task has no coordinates.
+    """
+    if rows != len(task.tokens):
+        raise ValueError(
+            f"the activation has {rows} rows and the task {len(task.tokens)} pairs: run the model on all "
+            "of task.tokens, in their order"
+        )
+    return coordinates_of(task, task.p)
 
 
 def _combine(action: str, x: Tensor, constant: Tensor, part: Tensor, keep_constant: bool) -> Tensor:

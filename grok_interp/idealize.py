@@ -170,8 +170,8 @@ def build(
         table: What :func:`grok_interp.neurons.extract` found; its frequency mode is the recipe's.
         recipe: A :class:`Recipe`; the keywords below replace its fields. Defaults: square waves
             in, cosines out, extracted amplitudes, own output phases.
-        input_waveform: ``"square"``, ``"cosine"``, ``"trapezoid"``, or ``"sign"``: the column's own
-            signs about its mean, at its mean absolute deviation, whatever the amplitude rule.
+        input_waveform: ``"square"``, ``"cosine"``, ``"trapezoid"``, or ``"sign"``: two values of
+            the column's own, as :func:`binarise` has them, whatever the amplitude rule.
         output_waveform: The same for W_out, without ``"sign"``.
         amplitude: ``"extracted"`` or ``"uniform"``.
         output_phase: ``"own"``, or ``"phase_sum"``, which writes in the answer.
@@ -215,10 +215,11 @@ def build(
 
 
 def binarise(table: NeuronTable, strength: float = 1.0, neurons: Any = None) -> IdealWeights:
-    """Move input columns towards two values of their own, mean +- mean absolute deviation.
+    """Move input columns towards two values of their own: the means of what is above and below the mean.
 
-    No frequency or phase is read: of all columns of two values with the signs that a column has
-    about its mean, this is the nearest (least squares).
+    No frequency or phase is read. Of all columns that take one value where a column is above its mean
+    and one where it is below, this is the nearest (least squares); a column of two values, such as a
+    square wave, stays what it is, and so does every column's mean.
 
     Args:
         table: The network's table.
@@ -256,11 +257,13 @@ def _waves(
 
 
 def _own_signs(table: NeuronTable, rows: slice) -> Float[Tensor, "*batch matrices p d_mlp"]:
-    """Signs of the columns about their means, at the columns' mean absolute deviations."""
+    """Columns with the mean of their entries above their mean, and of those below, in their place."""
     columns = table.columns[..., rows, :, :]
-    covered = table.coordinates.covered[rows].to(columns)
-    level = columns.abs().sum(-2, keepdim=True) / covered.sum(-2, keepdim=True)
-    wave = torch.where(columns >= 0, level, -level) * covered
+    covered = table.coordinates.covered[rows].to(columns.device)
+    wave = torch.zeros_like(columns)
+    for side in ((columns >= 0) & covered, (columns < 0) & covered):
+        mean = (columns * side).sum(-2, keepdim=True) / side.sum(-2, keepdim=True).clamp(min=1)
+        wave = torch.where(side, mean, wave)
     alive = table.frequency[..., rows, :] > 0
     return wave * alive.unsqueeze(-2)
 

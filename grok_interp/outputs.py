@@ -41,7 +41,7 @@ def logits_in_chunks(model: Model, tokens: Tensor) -> Iterator[tuple[slice, Tens
         tokens = tokens.to(model.W_in.device)
     elif isinstance(model, SupportsWeights):
         weights = model.weights()
-        if not _looks_at_batches(model):
+        if not looks_at_batches(model):
             size = CHUNK_ELEMENTS // max(weights.d_mlp, weights.p)
         tokens = tokens.to(weights.W_in.device)
     size = max(1, size)
@@ -50,7 +50,7 @@ def logits_in_chunks(model: Model, tokens: Tensor) -> Iterator[tuple[slice, Tens
         yield rows, run(tokens[rows])  # type: ignore[operator]
 
 
-def _looks_at_batches(model: object) -> bool:
+def looks_at_batches(model: object) -> bool:
     """Whether hooks are attached other than on weights, which have no batch axis."""
     if not isinstance(model, torch.nn.Module):
         return False
@@ -70,11 +70,17 @@ def over_pairs(
 ) -> Tensor:
     """``of(logits, labels)`` for every pair, in chunks and without gradients."""
     tokens, labels = chosen_pairs(task, tokens, labels)
+    parts = []
     with torch.no_grad():
-        parts = [
-            of(logits, check_labels(labels, len(tokens), logits.shape[-1])[rows].to(logits.device))
-            for rows, logits in logits_in_chunks(model, tokens)
-        ]
+        for rows, logits in logits_in_chunks(model, tokens):
+            p = logits.shape[-1]
+            if isinstance(task, ModularTask) and task.p != p:
+                raise ValueError(
+                    f"the model gives {p} classes and the task has p={task.p}: pass the task that it was "
+                    "trained on, and cut off logits of tokens that are no class"
+                )
+            labels = check_labels(labels, len(tokens), p)
+            parts.append(of(logits, labels[rows].to(logits.device)))
     return torch.cat(parts, -1)
 
 

@@ -24,6 +24,8 @@ metrics; Geiger et al., arXiv 2303.02536, on interchange in subspaces.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_interp import _compat, grid
-from grok_interp.ablate import matched_orders
+from grok_interp.ablate import change_norms, check_draws, matched_sets
 from grok_interp.config import check_choice
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.neurons import NeuronTable
@@ -48,6 +50,8 @@ from grok_interp.weights import OUT_HOOK, POST_HOOK, PRE_HOOK, neuron_mask
 
 Setter = Callable[[Tensor, Sequence[int], Tensor], Tensor]
 """What ``generic_activation_patch`` calls: (corrupted activation, index, clean activation)."""
+ROUNDING = 64
+"""Units in the last place of the largest logit by which a logit difference is no difference."""
 SHORT_NAMES = {PRE_HOOK: "pre", POST_HOOK: "post", OUT_HOOK: "mlp_out"}
 """What ``generic_activation_patch`` calls the hook points that can be patched."""
 
@@ -130,26 +134,34 @@ def by_neuron(
     draws: int = 20,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Patch neurons one at a time.
+    """Patch neurons one at a time, each beside other neurons of like norm.
 
     Args:
         model: The network, in any scope.
         pairs: Of ``task.counterfactuals``.
         neurons: Which; None for all.
         hook_name: ``hook_pre`` or ``hook_post``.
-        draws: Random neurons of like norm to compare each with.
+        draws: Random other neurons to compare each with.
         seed: Seed of the draws.
 
     Returns:
-        One row a neuron: ``layer``, ``neuron``, ``logit_difference``, ``recovered``, and the mean,
-        minimum and maximum of what random neurons recover that are matched in norm, as in
-        :func:`grok_interp.ablate.curve`; it may be drawn itself.
+        One row a neuron: ``layer``, ``neuron``, ``logit_difference`` of the patched run, ``recovered``,
+        and ``random_mean``, ``random_min``, ``random_max`` of what random neurons recover whose
+        patch moves the logits about as far (:func:`grok_interp.ablate.matched_sets`). ``clean`` and
+        ``corrupted`` are the logit differences of the unpatched runs, which ``recovered`` is
+        measured in; where they hardly differ it means nothing, and is NaN within rounding.
+
+    Raises:
+        ValueError: If a neuron is out of range, there are no draws, or the hook point is another.
     """
+    check_draws(draws)
+    check_choice("hook_name", hook_name, (PRE_HOOK, POST_HOOK))
     width = model.cfg.d_mlp
     chosen = neuron_mask(neurons, width).nonzero().flatten()
     run = _Run.of(model, pairs, hook_name)
-    controls = matched_orders(torch.arange(width), run.norms, draws, seed)[:, chosen]
-    needed, place = torch.cat([chosen[None], controls]).unique(return_inverse=True)
+    alone = [matched_sets(one[None], run.norms, draws, seed + int(one)) for one in chosen]
+    random = torch.cat(alone, 1) if alone else torch.empty(draws, 0, dtype=torch.int64)
+    needed, place = torch.cat([chosen[None], random]).unique(return_inverse=True)
     found = run.patch(neuron_setter(), {"neuron": needed})
     return run.frame("neuron", chosen, found[place])
 
@@ -164,7 +176,7 @@ def by_frequency(
     draws: int = 20,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Patch all neurons of a frequency, one frequency at a time, beside random neurons.
+    """Patch all neurons of a frequency, one frequency at a time, beside as many of other frequencies.
 
     Args:
         model: The network, in any scope.
@@ -172,24 +184,39 @@ def by_frequency(
         table: Says which neurons are of which frequency.
         frequencies: Which; None for all.
         hook_name: ``hook_pre`` or ``hook_post``.
-        draws: Random sets of as many neurons matched in norm.
+        draws: Random sets of as many other neurons of like norm.
         seed: Seed of the draws.
 
     Returns:
         As :func:`by_neuron`, with columns ``frequency`` and ``neurons``, how many there are.
+
+    Raises:
+        ValueError: If the table is of another network's shape, a frequency is unknown, there are no
+            draws, or the hook point is another.
     """
+    check_draws(draws)
+    check_choice("hook_name", hook_name, (PRE_HOOK, POST_HOOK))
+    own = (table.weights.p, table.d_mlp)
+    if own != (model.cfg.p, model.cfg.d_mlp) or table.weights.batch_shape:
+        raise ValueError(
+            f"the table is of p={own[0]}, d_mlp={own[1]}, batch {table.weights.batch_shape}, the model of "
+            f"p={model.cfg.p}, d_mlp={model.cfg.d_mlp}: extract a table of this model"
+        )
     chosen = grid.frequency_index(frequencies, table.modulus)
     run = _Run.of(model, pairs, hook_name)
-    every = torch.arange(table.d_mlp)
-    orders = torch.cat([every[None], matched_orders(every, run.norms, draws, seed)])
+    sets = {}
+    for frequency in chosen.tolist():
+        neurons = table.at(frequency).nonzero().flatten().cpu()
+        random = matched_sets(neurons, run.norms, draws, seed + frequency)
+        sets[frequency] = torch.cat([neurons[None], random])
 
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
         _, draw, frequency = index
-        own = table.at(int(frequency)).cpu()
-        return _set(corrupted, clean, neuron_mask(orders[int(draw)][own], table.d_mlp), None)
+        mask = neuron_mask(sets[int(frequency)][int(draw)], table.d_mlp)
+        return _set(corrupted, clean, mask, None)
 
     frame = run.frame("frequency", chosen, run.patch_draws(setter, draws, chosen))
-    frame.insert(2, "neurons", [int(table.at(int(frequency)).sum()) for frequency in chosen])
+    frame.insert(2, "neurons", [sets[frequency].shape[1] for frequency in chosen.tolist()])
     return frame
 
 
@@ -205,25 +232,30 @@ def by_plane(
 ) -> pd.DataFrame:
     """Patch one frequency's plane at a time, beside moves as far in random planes.
 
+    A random plane of a wide activation is a weak control: planes fitted to what varies with a + b beat
+    it in networks with random input weights too. Run those (:func:`grok_interp.controls.frozen_input`),
+    and planes of other directions, beside the network.
+
     Args:
         model: The network, in any scope.
         pairs: Of ``task.counterfactuals``.
         planes: In the space of the activation at ``hook_name``.
         frequencies: Which; None for all.
-        hook_name: A hook point with a batch and a feature axis.
+        hook_name: ``hook_pre``, ``hook_post`` or ``hook_mlp_out``.
         draws: Random planes; along each the clean activation is approached, and every row is moved
             as far as in the plane of the frequency.
         seed: Seed of the draws.
 
     Returns:
         As :func:`by_neuron`, with a column ``frequency``.
+
+    Raises:
+        ValueError: If a frequency is unknown, there are no draws, or the hook point is another.
     """
+    check_draws(draws)
     chosen = grid.frequency_index(frequencies, planes.modulus)
     run = _Run.of(model, pairs, hook_name)
-    features = planes.basis.shape[1]
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(draws, features, 2, generator=generator, dtype=torch.float64)
-    random = torch.linalg.qr(noise).Q
+    random = random_planes(planes.basis.shape[1], draws, seed)
     exact = plane_setter(planes)
 
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
@@ -232,14 +264,27 @@ def by_plane(
         if draw == 0:
             return moved
         other = random[int(draw) - 1].to(clean)
-        move: Tensor = (clean - corrupted) @ other @ other.mT
-        length = move.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(move.dtype).tiny)
-        placebo: Tensor = corrupted + move * (
-            (moved - corrupted).norm(dim=-1, keepdim=True) / length
-        )
-        return placebo
+        return as_far((clean - corrupted) @ other @ other.mT, corrupted, moved)
 
     return run.frame("frequency", chosen, run.patch_draws(setter, draws, chosen))
+
+
+def random_planes(features: int, draws: int, seed: int) -> Float[Tensor, "draws features 2"]:
+    """Orthonormal bases of planes of uniformly random direction."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(draws, features, 2, generator=generator, dtype=torch.float64)
+    basis: Tensor = torch.linalg.qr(noise).Q
+    return basis
+
+
+def as_far(
+    move: Float[Tensor, "batch features"],
+    corrupted: Float[Tensor, "batch features"],
+    moved: Float[Tensor, "batch features"],
+) -> Float[Tensor, "batch features"]:
+    """``corrupted`` moved along ``move``, row by row as far as ``moved`` is from it."""
+    length = move.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(move.dtype).tiny)
+    return corrupted + move * ((moved - corrupted).norm(dim=-1, keepdim=True) / length)
 
 
 def interchange(
@@ -272,8 +317,10 @@ def interchange(
 
     Raises:
         RuntimeError: With an older transformer-lens.
-        ValueError: If a basis does not fit the activation or is not orthonormal.
+        ValueError: If a basis does not fit the activation or is not orthonormal, or there are no
+            draws.
     """
+    check_draws(draws)
     tools = _compat.interchange()
     with _evaluating(model), torch.no_grad():
         source = tools.collect_activations(model, hook_name, pairs.clean.tokens, model)
@@ -331,7 +378,7 @@ class _Run:
         pairs: The pairs.
         hook_name: Where it is patched.
         cache: Clean activations.
-        norms: ``|post_n| |W_out,n|`` over the clean pairs.
+        norms: How far patching each neuron moves the logits; see :func:`ablate.change_norms`.
         clean: Mean logit difference on the clean pairs.
         corrupted: The same on the corrupted pairs.
     """
@@ -350,32 +397,42 @@ class _Run:
         with torch.no_grad(), _evaluating(model):
             names = list({hook_name, POST_HOOK})
             logits, cache = model.run_with_cache(pairs.clean.tokens, names_filter=names)
-            corrupted = model(pairs.corrupted.tokens)
-        norms = cache[POST_HOOK].norm(dim=0) * model.effective_weights().W_out.detach().norm(dim=-1)
-        return cls(
-            model,
-            pairs,
-            hook_name,
-            cache,
-            norms,
-            float(logit_difference(logits, pairs)),
-            float(logit_difference(corrupted, pairs)),
-        )
+            corrupted, other = model.run_with_cache(pairs.corrupted.tokens, names_filter=POST_HOOK)
+            W_out = model.effective_weights().W_out
+        norms = change_norms(other[POST_HOOK], cache[POST_HOOK], W_out)
+        clean, without = (float(logit_difference(each, pairs)) for each in (logits, corrupted))
+        if abs(clean - without) <= ROUNDING * torch.finfo(logits.dtype).eps * float(
+            logits.abs().amax()
+        ):
+            warnings.warn(
+                f"the logit difference is {clean:.3g} on clean and {without:.3g} on corrupted pairs: the "
+                "model does not tell them apart, so nothing can be recovered",
+                stacklevel=3,
+            )
+            clean = without = math.nan
+        return cls(model, pairs, hook_name, cache, norms, clean, without)
 
     def patch(self, setter: Setter, index: Mapping[str, Tensor]) -> Float[Tensor, " n"]:
         """The logit difference under the setter, for each row of an index."""
         rows = pd.DataFrame({"layer": 0} | {name: each.tolist() for name, each in index.items()})
+        found: list[float] = []
+
+        def metric(logits: Tensor) -> Tensor:
+            difference = logit_difference(logits, self.pairs)
+            found.append(float(difference))  # TransformerLens keeps float32
+            return difference
+
         with torch.no_grad(), _evaluating(self.model):
-            found: Tensor = _compat.generic_activation_patch()(
+            _compat.generic_activation_patch()(
                 self.model,
                 self.pairs.corrupted.tokens,
                 self.cache,
-                lambda logits: logit_difference(logits, self.pairs),
+                metric,
                 setter,
                 SHORT_NAMES[self.hook_name],
                 index_df=rows,
             )
-        return found.double().cpu()
+        return torch.tensor(found, dtype=torch.float64)
 
     def patch_draws(
         self, setter: Setter, draws: int, frequencies: Int[Tensor, " n"]
@@ -399,6 +456,8 @@ class _Run:
                 "random_mean": recovered[1:].mean(0).numpy(),
                 "random_min": recovered[1:].amin(0).numpy(),
                 "random_max": recovered[1:].amax(0).numpy(),
+                "clean": self.clean,
+                "corrupted": self.corrupted,
             }
         )
 

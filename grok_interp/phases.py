@@ -28,6 +28,9 @@ from grok_interp.neurons import NeuronTable
 from grok_interp.weight_hooks import MATRICES, Hooks, chosen_matrices, on_weights
 from grok_interp.weights import neuron_mask
 
+WHOLE = 1e-6
+"""How far, in half turns, an angle may be from a whole number of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class PhaseChange:
@@ -96,8 +99,9 @@ def shift(
         neurons: Indices or mask; None for all.
 
     Raises:
-        ValueError: If the table holds a batch, the angles are not finite or not one a neuron, or a
-            matrix or neuron is unknown.
+        ValueError: If the table holds a batch, the angles are not finite or not one a neuron, a
+            matrix or neuron is unknown, or a neuron at the Nyquist frequency would be turned by
+            other than a multiple of pi.
     """
     _check_single(table)
     angle = torch.as_tensor(by, dtype=table.phase.dtype, device=table.phase.device)
@@ -107,6 +111,15 @@ def shift(
         )
     chosen = chosen_matrices(matrices)
     rows = torch.tensor([name in chosen for name in MATRICES], device=angle.device)
+    mask = neuron_mask(neurons, table.d_mlp).to(angle.device)
+    nyquist = (2 * table.frequency == table.modulus) & rows[:, None] & mask
+    fraction = (angle / math.pi - (angle / math.pi).round()).abs().expand(table.d_mlp)
+    if bool((nyquist & (fraction > WHOLE)).any()):
+        raise ValueError(
+            f"{int((nyquist & (fraction > WHOLE)).any(0).sum())} neurons are at the Nyquist frequency "
+            f"{table.modulus // 2}, where a phase is 0 or pi and turns by whole multiples of pi only: leave "
+            f"them out with neurons=(table.frequency != {table.modulus // 2}).all(0)"
+        )
     phase = _turned(table.phase, torch.where(rows[:, None], angle, 0.0))
     return PhaseChange(table, phase, _mask(table, neurons))
 

@@ -17,6 +17,7 @@ Source: arXiv 2301.05217, section 4.2, finds such directions in a transformer's 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,13 +25,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from grok_interp import fourier, grid
-from grok_interp.filters import at_position, coordinates_of
+from grok_interp.filters import at_position, coordinates_of, lattice_of
 from grok_interp.tasks import ModularTask
 from grok_interp.weight_hooks import Hooks
 from grok_interp.weights import POST_HOOK
 
 SPANNED = 1e-6
-"""A direction with less than this share of the plane's largest singular value is rounding."""
+"""A singular value of unit vectors below this is rounding."""
+ROUNDING = 8
+"""Units in the last place by which a sum over all pairs may miss its value, for entries of size 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,32 +63,35 @@ class Planes:
 
 
 def activation_planes(
-    activations: Float[Tensor, "pairs features"],
-    task: ModularTask | None = None,
-    direction: str = "a+b",
+    activations: Float[Tensor, "pairs features"], task: ModularTask, direction: str | None = None
 ) -> Planes:
     """Where an activation moves with cos and sin of 2 pi k (a + b) / m, for each frequency k.
 
     Args:
         activations: On all pairs, in the order of ``task.tokens``: a row each.
-        task: Gives the coordinates; None for addition in token order.
-        direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``, in the task's coordinates.
+        task: Gives the coordinates.
+        direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``, in the task's coordinates; None for that of
+            the answer, which is ``"a-b"`` for subtraction.
 
     Raises:
         ValueError: If the rows are not all pairs, or the task has no coordinates.
     """
-    coordinates = coordinates_of(task, grid.side(len(activations)))
-    rows = activations if coordinates.is_identity else activations[coordinates.lattice]
-    return Planes(
-        _frames(fourier.coefficients(grid.along(rows, direction), 0)), coordinates.modulus
-    )
+    coordinates = lattice_of(task, len(activations))
+    direction = coordinates.direction if direction is None else direction
+    # About the mean and in double precision: what a constant is rounded to spans no plane.
+    rows = activations.double()[coordinates.lattice]
+    means = grid.along(rows - rows.mean(0), direction)
+    size = float(activations.abs().amax()) * math.sqrt(len(means))
+    rounding = ROUNDING * torch.finfo(activations.dtype).eps * size
+    frames = _frames(fourier.coefficients(means, 0), rounding)
+    return Planes(frames.to(activations.dtype), coordinates.modulus)
 
 
 def class_planes(task: ModularTask) -> Planes:
     """The two waves of each frequency among the logits, seen through the task's read-out."""
     coordinates = coordinates_of(task, task.p)
     waves = coordinates.incidence[2] @ fourier.basis(coordinates.modulus).T
-    return Planes(_frames(waves.T), coordinates.modulus)
+    return Planes(_frames(waves.T, SPANNED), coordinates.modulus)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,15 +136,14 @@ class PlanePatch:
         return [(self.hook_name, at_position(change, self.position))]
 
 
-def _frames(rows: Float[Tensor, "m features"]) -> Float[Tensor, "k features 2"]:
-    """Orthonormal bases of what the basis functions of each frequency span."""
+def _frames(rows: Float[Tensor, "m features"], rounding: float) -> Float[Tensor, "k features 2"]:
+    """Orthonormal bases of what the basis functions of each frequency span beyond rounding."""
     m = len(rows)
     pairs = (m - 1) // 2
-    frames = rows[1 : 2 * pairs + 1].reshape(pairs, 2, -1).double()
+    frames = rows[1 : 2 * pairs + 1].reshape(pairs, 2, -1)
     if m % 2 == 0:
-        nyquist = torch.stack([rows[-1], torch.zeros_like(rows[-1])])[None].double()
+        nyquist = torch.stack([rows[-1], torch.zeros_like(rows[-1])])[None]
         frames = torch.cat([frames, nyquist])
     _, values, right = torch.linalg.svd(frames, full_matrices=False)
-    spanned = values > SPANNED * values.amax().clamp(min=torch.finfo(torch.float64).tiny)
-    spanning: Tensor = right * spanned.unsqueeze(-1)
-    return spanning.mT.to(rows.dtype)
+    spanning: Tensor = right * (values > rounding).unsqueeze(-1)
+    return spanning.mT

@@ -63,6 +63,11 @@ class Coordinates:
             torch.equal(values, own) for values in (self.a, self.b, self.readout)
         )
 
+    @property
+    def direction(self) -> str:
+        """The direction of the grid of pairs along which the answer lies: ``"a+b"`` or ``"a-b"``."""
+        return "a+b" if self.sign > 0 else "a-b"
+
     @cached_property
     def incidence(self) -> Float[Tensor, "3 p m"]:
         """What each token of a, of b, and each class sees of a wave on Z_m: 0, 1 or more points."""

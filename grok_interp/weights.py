@@ -14,7 +14,7 @@ with hooks and gradients. Nothing here imports transformer_lens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -224,7 +224,7 @@ def neuron_mask(neurons: Any, d_mlp: int) -> Bool[Tensor, " d_mlp"]:
     """
     if neurons is None:
         return torch.ones(d_mlp, dtype=torch.bool)
-    index = torch.as_tensor(neurons)
+    index = torch.as_tensor(sorted(neurons) if isinstance(neurons, Set) else neurons)
     if index.dtype == torch.bool:
         if tuple(index.shape) != (d_mlp,):
             raise ValueError(f"neurons is a mask of shape {list(index.shape)}, expected [{d_mlp}]")

@@ -101,14 +101,14 @@ def test_tokens_that_share_a_coordinate_are_filtered_by_what_they_see() -> None:
 def test_logits_are_filtered_along_the_classes(p: int, action: str) -> None:
     task, model = ModularTask(p), model_of(p)
     logits = model(task.tokens)
-    with model.intervened(LogitFrequencies(action, [1])):
+    with model.intervened(LogitFrequencies(action, [1], task=task)):
         changed = model(task.tokens)
     assert torch.allclose(changed, filtered_by_fft(logits, [1], action, 1))
 
 
 def test_filtering_logits_is_filtering_w_out() -> None:
     task, model = ModularTask(13), model_of(13)
-    with model.intervened(LogitFrequencies("keep", [2, 5])):
+    with model.intervened(LogitFrequencies("keep", [2, 5], task=task)):
         one = model(task.tokens)
     with model.intervened(WeightFrequencies("keep", [2, 5], "W_out")):
         other = model(task.tokens)
@@ -123,16 +123,45 @@ def test_the_grid_filter_keeps_and_removes_a_direction(direction: str, hook_name
     own = cache[hook_name]
     part = grid.part(own, direction, [1, 2])
     for action, expected in (("keep", own.mean(0) + part), ("remove", own - part)):
-        with model.intervened(GridFrequencies(action, [1, 2], direction, hook_name)):
+        with model.intervened(GridFrequencies(action, [1, 2], direction, hook_name, task=task)):
             changed = model.run_with_cache(task.tokens)[1][hook_name]
         assert torch.allclose(changed, expected)
-    with model.intervened(GridFrequencies("keep", [], direction, hook_name, keep_constant=False)):
+    nothing = GridFrequencies("keep", [], direction, hook_name, keep_constant=False, task=task)
+    with model.intervened(nothing):
         assert model.run_with_cache(task.tokens)[1][hook_name].abs().max() == 0
+
+
+@pytest.mark.parametrize("p", [7, 8])
+def test_several_directions_are_kept_together_with_what_they_share_counted_once(p: int) -> None:
+    task, model = ModularTask(p), model_of(p)
+    own = model.run_with_cache(task.tokens)[1][POST_HOOK]
+    transform = torch.fft.fft2(own.reshape(p, p, D), dim=(0, 1))
+    mask = torch.zeros(p, p, 1, dtype=torch.bool)
+    for i, j in ((1, 1), (1, -1), (1, 0)):
+        for k in (1, p // 2):
+            mask[k * i % p, k * j % p] = mask[-k * i % p, -k * j % p] = True
+    part = torch.fft.ifft2(transform * mask, dim=(0, 1)).real.reshape(p * p, D)
+    some = {"frequencies": [1, p // 2], "direction": ("a+b", "a-b", "a"), "task": task}
+    for action, expected in (("keep", own.mean(0) + part), ("remove", own - part)):
+        with model.intervened(GridFrequencies(action, **some)):
+            changed = model.run_with_cache(task.tokens)[1][POST_HOOK]
+        assert torch.allclose(changed, expected)
+
+
+def test_the_answers_direction_is_taken_unless_another_is_named() -> None:
+    for operation, direction in (("add", "a+b"), ("subtract", "a-b")):
+        task, model = ModularTask(7, operation), model_of(7)
+        with model.intervened(GridFrequencies("keep", task=task)):
+            one = model(task.tokens)
+        with model.intervened(GridFrequencies("keep", direction=direction, task=task)):
+            assert torch.equal(model(task.tokens), one)
 
 
 def test_what_depends_on_one_operand_lies_along_its_direction() -> None:
     task, model = ModularTask(8), model_of(8)
-    with model.intervened(GridFrequencies("keep", direction="a", hook_name="hook_embed")):
+    with model.intervened(
+        GridFrequencies("keep", direction="a", hook_name="hook_embed", task=task)
+    ):
         changed = model.run_with_cache(task.tokens)[1]["hook_embed"]
     assert torch.allclose(changed[:, 0], model.W_in[0][task.tokens[:, 0]])
     assert torch.allclose(changed[:, 1], model.W_in[1].mean(0).expand(64, D))
@@ -143,11 +172,11 @@ def test_what_depends_on_one_operand_lies_along_its_direction() -> None:
 def test_the_token_axis_is_filtered_as_by_fft(operand: str, action: str) -> None:
     task, model = ModularTask(8), model_of(8)
     own = model.run_with_cache(task.tokens)[1][POST_HOOK].reshape(8, 8, D)
-    with model.intervened(TokenFrequencies(action, [1, 4], operand)):
+    with model.intervened(TokenFrequencies(action, [1, 4], operand, task=task)):
         changed = model.run_with_cache(task.tokens)[1][POST_HOOK].reshape(8, 8, D)
     axis = 0 if operand == "a" else 1
     assert torch.allclose(changed, filtered_by_fft(own, [1, 4], action, axis))
-    with model.intervened(TokenFrequencies("keep", [], operand, keep_constant=False)):
+    with model.intervened(TokenFrequencies("keep", [], operand, keep_constant=False, task=task)):
         assert model.run_with_cache(task.tokens)[1][POST_HOOK].abs().max() == 0
 
 
@@ -167,12 +196,13 @@ def test_grid_filters_act_in_coordinates_and_leave_other_pairs_alone(make) -> No
 
 def test_one_position_of_a_longer_activation() -> None:
     x = torch.randn(49, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    (name, hook) = GridFrequencies("remove", [1], hook_name="somewhere", position=-1).fwd_hooks()[0]
+    where = {"hook_name": "somewhere", "task": ModularTask(7)}
+    (name, hook) = GridFrequencies("remove", [1], position=-1, **where).fwd_hooks()[0]
     changed = hook(x.clone(), hook=None)
     assert name == "somewhere"
     assert torch.equal(changed[:, :2], x[:, :2])
     assert torch.allclose(changed[:, 2], x[:, 2] - grid.part(x[:, 2], "a+b", [1]))
-    (_, everywhere) = GridFrequencies("remove", [1], hook_name="somewhere").fwd_hooks()[0]
+    (_, everywhere) = GridFrequencies("remove", [1], **where).fwd_hooks()[0]
     assert torch.allclose(everywhere(x, hook=None), x - grid.part(x, "a+b", [1]))
 
 
@@ -190,9 +220,9 @@ def test_filters_do_not_write_into_what_they_are_given() -> None:
     task, model = ModularTask(7), model_of(7)
     filters = [
         WeightFrequencies("remove", 1),
-        LogitFrequencies("remove", 1),
-        GridFrequencies("remove", 1),
-        TokenFrequencies("remove", 1),
+        LogitFrequencies("remove", 1, task=task),
+        GridFrequencies("remove", 1, task=task),
+        TokenFrequencies("remove", 1, task=task),
     ]
     plain = model(task.tokens)
     _, before = model.run_with_cache(task.tokens)
@@ -201,6 +231,9 @@ def test_filters_do_not_write_into_what_they_are_given() -> None:
         assert not torch.allclose(model(task.tokens), plain)
     assert all(torch.equal(before[name], value) for name, value in kept.items())
     assert torch.equal(model(task.tokens), plain)
+
+
+ADD = ModularTask(7)
 
 
 class Point:
@@ -212,20 +245,32 @@ class Point:
     [
         (lambda: WeightFrequencies("drop", 1), None, "action='drop'"),
         (lambda: WeightFrequencies("keep", 1, "W_c"), None, "'W_c'"),
-        (lambda: GridFrequencies("keep", 1, "2a"), None, "direction='2a'"),
-        (lambda: TokenFrequencies("keep", 1, "c"), None, "operand='c'"),
-        (lambda: GridFrequencies("keep", 4), torch.zeros(49, 2), r"frequency 4 .* 1\.\.3"),
-        (lambda: GridFrequencies("keep", 1), torch.zeros(50, 2), "50 rows"),
-        (lambda: GridFrequencies("keep", 1, position=1), torch.zeros(49, 2), "no position axis"),
+        (lambda: GridFrequencies("keep", 1, "2a", task=ADD), None, "direction='2a'"),
+        (lambda: TokenFrequencies("keep", 1, "c", task=ADD), None, "operand='c'"),
         (
-            lambda: GridFrequencies("keep", 1, position=3),
+            lambda: GridFrequencies("keep", 4, task=ADD),
+            torch.zeros(49, 2),
+            r"frequency 4 .* 1\.\.3",
+        ),
+        (
+            lambda: GridFrequencies("keep", 1, task=ADD),
+            torch.zeros(25, 2),
+            r"25 rows and the task 49 pairs: run the model on all of task\.tokens",
+        ),
+        (
+            lambda: GridFrequencies("keep", 1, position=1, task=ADD),
+            torch.zeros(49, 2),
+            "no position axis",
+        ),
+        (
+            lambda: GridFrequencies("keep", 1, position=3, task=ADD),
             torch.zeros(49, 3, 2),
             "has 3 positions, not 3",
         ),
         (
             lambda: GridFrequencies("keep", 1, task=ModularTask(5)),
             torch.zeros(49, 2),
-            "the task has p=5 and the tensor 7",
+            "49 rows and the task 25 pairs",
         ),
         (
             lambda: LogitFrequencies("keep", 1, task=ModularTask(9)),
@@ -233,7 +278,9 @@ class Point:
             "7 classes, fewer than the task's 9",
         ),
         (
-            lambda: GridFrequencies("keep", 1, task=ModularTask(7, "a*b + a**2 + b**3")),
+            lambda: GridFrequencies(
+                "keep", 1, direction="a", task=ModularTask(7, "a*b + a**2 + b**3")
+            ),
             torch.zeros(49, 2),
             "no coordinates were found",
         ),

@@ -461,10 +461,10 @@ def every_intervention(model: HookedMLP, ideal: IdealWeights) -> list[Interventi
         phases.shift(table, 0.4, neurons=[1, 7]),
         ablate.WeightFrequencies("remove", 2, "W_out"),
         ablate.Neurons([0, 3], "mean"),
-        ablate.GridFrequencies("remove", 1),
-        ablate.TokenFrequencies("remove", 3, "b"),
+        ablate.GridFrequencies("remove", 1, task=TASK),
+        ablate.TokenFrequencies("remove", 3, "b", task=TASK),
         patch.PlanePatch(patch.class_planes(TASK), 4, clean, "blocks.0.hook_mlp_out"),
-        ablate.LogitFrequencies("remove", 5),
+        ablate.LogitFrequencies("remove", 5, task=TASK),
     ]
 
 
@@ -516,7 +516,7 @@ def test_no_exit_leaves_a_trace(
     assert n_hooks(model) != before
     model(TASK.tokens)
     if fails:
-        with pytest.raises(ValueError, match="rows, which is not p"):
+        with pytest.raises(ValueError, match="5 rows and the task 121 pairs"):
             model(TASK.tokens[:5])
     if order == "in order":
         scopes = scopes[::-1]

@@ -329,7 +329,7 @@ def test_a_model_with_hooks_on_activations_sees_all_pairs_at_once(
     with model.hooks(fwd_hooks=[("blocks.0.mlp.hook_post", look)]):
         measures.accuracy(model, task)
     assert sizes == [49]
-    with model.intervened(ablate.GridFrequencies("remove", 1)):
+    with model.intervened(ablate.GridFrequencies("remove", 1, task=task)):
         whole = model(task.tokens)
         assert torch.equal(measures.logits(model, task.tokens), whole)
 
@@ -346,3 +346,9 @@ def test_a_model_with_hooks_on_activations_sees_all_pairs_at_once(
 
     measures.accuracy(function, task)
     assert sizes[-1] == 49
+
+
+def test_a_task_of_another_modulus_is_refused() -> None:
+    model = HookedMLP(p=7, d_mlp=8, seed=0)
+    with pytest.raises(ValueError, match="the model gives 7 classes and the task has p=5"):
+        measures.accuracy(model, ModularTask(5))

@@ -182,7 +182,7 @@ def interventions(p: int, post: Tensor, logits: Tensor) -> list[tuple[Any, Tenso
     """Each with what it should make of the post-activations or the logits at =."""
     order = ablate.other_rows(p * p, None, 0)
     clean = post.flip(0)
-    planes = patch.activation_planes(post)
+    planes = patch.activation_planes(post, ModularTask(p))
     basis = planes.at(1)
     at = {"position": -1}
     chosen = torch.arange(post.shape[1]) < 3
@@ -194,12 +194,12 @@ def interventions(p: int, post: Tensor, logits: Tensor) -> list[tuple[Any, Tenso
         (ablate.Neurons([0, 1, 2], "mean", **at), torch.where(chosen, post.mean(0), post), "post"),
         (ablate.Neurons(chosen, "resample", **at), torch.where(chosen, post[order], post), "post"),
         (
-            ablate.GridFrequencies("keep", [1], **at),
+            ablate.GridFrequencies("keep", [1], task=ModularTask(p), **at),
             post.mean(0) + grid.part(post, "a+b", [1]),
             "post",
         ),
         (
-            ablate.TokenFrequencies("keep", [2], **at),
+            ablate.TokenFrequencies("keep", [2], task=ModularTask(p), **at),
             (lattice.mean(0, keepdim=True).expand_as(lattice).reshape(post.shape) + by_a),
             "post",
         ),
