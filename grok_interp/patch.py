@@ -284,7 +284,9 @@ def as_far(
 ) -> Float[Tensor, "batch features"]:
     """``corrupted`` moved along ``move``, row by row as far as ``moved`` is from it."""
     length = move.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(move.dtype).tiny)
-    return corrupted + move * ((moved - corrupted).norm(dim=-1, keepdim=True) / length)
+    far = (moved - corrupted).norm(dim=-1, keepdim=True)
+    result: Tensor = corrupted + move * (far / length)
+    return result
 
 
 def interchange(

@@ -182,7 +182,12 @@ class Scoped(HookedRootModule):
                 runs, if a function returns another shape or dtype.
         """
         for intervention in interventions:
-            if isinstance(intervention, type) or not isinstance(intervention, Intervention):
+            if isinstance(intervention, type):
+                raise TypeError(
+                    f"{intervention.__name__} is a class, not an intervention: make one, as in "
+                    f"intervened({intervention.__name__}(...))"
+                )
+            if not isinstance(intervention, Intervention):
                 raise TypeError(
                     f"{type(intervention).__name__!r} is no intervention: it needs a method fwd_hooks() that "
                     "returns pairs of a hook name and a function of (tensor, hook)"

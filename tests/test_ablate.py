@@ -60,7 +60,7 @@ def test_ablations_are_the_equation_with_values_replaced(kind: str, at: str, act
     mask = torch.zeros(D, dtype=torch.bool)
     mask[chosen] = True
     expected = by_hand(model, chosen, kind, at, seed=5)
-    for form in (chosen, mask, torch.tensor(chosen)):
+    for form in (chosen, mask, torch.tensor(chosen), set(chosen)):
         with model.intervened(ablate.Neurons(form, kind, at, seed=5)):
             assert torch.allclose(model(TASK.tokens), expected)
     assert not torch.allclose(model(TASK.tokens), expected)
@@ -141,21 +141,55 @@ def test_residuals_that_are_not_there_count_as_no_relation() -> None:
     assert (residual[ablate.ranking(table, "phase_residual")].diff() <= 0).all()
 
 
-def test_matched_orders_take_as_many_neurons_from_each_group_of_norms() -> None:
-    generator = torch.Generator().manual_seed(0)
-    d = 4 * ablate.MATCHED + 5
-    norms = torch.rand(d, generator=generator, dtype=torch.float64)
-    group = torch.empty(d, dtype=torch.int64)
-    group[norms.argsort()] = torch.arange(d) // ablate.MATCHED
-    order = torch.randperm(d, generator=generator)[:40]
-    drawn = ablate.matched_orders(order, norms, 500, 0)
-    assert torch.equal(group[drawn], group[order].expand(500, -1))
-    assert all(len(row.unique()) == 40 for row in drawn)
-    first = drawn[:, 0].bincount(minlength=d)
-    members = group == group[order[0]]
-    assert (first[~members] == 0).all()
-    expected = 500 / int(members.sum())
-    assert (first[members] - expected).abs().max() < 5 * math.sqrt(expected)
+def test_a_random_set_is_of_other_neurons_of_nearly_the_same_norms() -> None:
+    norms = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    chosen = torch.randperm(300, generator=torch.Generator().manual_seed(1))[:60]
+    drawn = ablate.matched_sets(chosen, norms, 200, 0)
+    assert not torch.isin(drawn, chosen).any()
+    assert all(len(row.unique()) == 60 for row in drawn)
+    # Within the few nearest of the others, of which a handful are taken.
+    others = torch.tensor([n for n in range(300) if n not in set(chosen.tolist())])
+    for place in (0, 30, 59):
+        distance = (norms[others].log() - norms[chosen[place]].log()).abs()
+        near = others[distance.argsort()[: ablate.NEAREST + 30]]
+        assert torch.isin(drawn[:, place], near).all()
+    nearest = others[(norms[others].log() - norms[chosen[0]].log()).abs().argsort()]
+    counts = drawn[:, 0].bincount(minlength=300)[nearest[: ablate.NEAREST]]
+    assert counts.sum() == 200
+    assert (counts - 25).abs().max() < 5 * math.sqrt(25)  # uniform among the nearest
+
+
+def test_the_control_of_one_neuron_is_never_itself() -> None:
+    norms = torch.tensor([1000.0] + [1.0] * 11)
+    drawn = ablate.matched_sets(torch.tensor([0]), norms, 50, 0)
+    assert (drawn != 0).all()
+    for d in (2, 17, 33, 513):
+        every = torch.arange(d)
+        loudest = ablate.matched_sets(torch.tensor([d - 1]), every + 1.0, 20, 0)
+        assert (loudest != d - 1).all()
+
+
+def test_a_list_of_all_neurons_is_compared_with_other_orders_of_all() -> None:
+    norms = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    order = norms.argsort(descending=True)
+    drawn = ablate.matched_sets(order, norms, 30, 0)
+    assert all(sorted(row.tolist()) == list(range(40)) for row in drawn)
+    own = (drawn == order).double().mean()
+    assert own < 1 / 40 + 0.01  # only the last that is left may be itself
+    assert torch.equal(drawn, ablate.matched_sets(order, norms, 30, 0))
+    assert not torch.equal(drawn, ablate.matched_sets(order, norms, 30, 1))
+
+
+def test_change_norms_are_how_far_the_logits_move() -> None:
+    model = make("quadratic")
+    weights = model.weights().detach()
+    post = weights.post(TASK.tokens)
+    norms = ablate.change_norms(post, torch.zeros_like(post), weights.W_out)
+    for neuron in (0, 7):
+        with model.intervened(ablate.Neurons([neuron])):
+            moved = (model(TASK.tokens) - weights.logits(TASK.tokens)).detach()
+        moved = moved - moved.mean(-1, keepdim=True)  # what no softmax sees
+        assert float(norms[neuron]) == pytest.approx(float(moved.norm()))
 
 
 # Curves -------------------------------------------------------------------------------------------
@@ -195,19 +229,41 @@ def test_a_curve_goes_from_no_neuron_to_all_in_even_steps() -> None:
     assert few["n"].tolist() == list(range(6))
 
 
-def test_the_control_is_the_ablation_of_the_matched_orders() -> None:
+@pytest.mark.parametrize("kind", ["zero", "mean"])
+def test_the_control_is_the_ablation_of_the_matched_sets(kind: str) -> None:
     model = make()
-    weights, order = model.weights(), torch.arange(D)
-    norms = weights.post(TASK.tokens).norm(dim=0) * weights.W_out.norm(dim=1)
-    drawn = ablate.matched_orders(order, norms.detach(), 4, seed=7)
-    frame = ablate.curve(model, order, TASK, counts=[6], draws=4, seed=7)
+    weights, order = model.weights().detach(), torch.arange(9)
+    post = weights.post(TASK.tokens)
+    after = {"zero": torch.zeros_like(post), "mean": post.mean(0).expand_as(post)}[kind]
+    norms = ablate.change_norms(post, after, weights.W_out)
+    drawn = ablate.matched_sets(order, norms, 4, seed=7)
+    frame = ablate.curve(model, order, TASK, kind=kind, counts=[6], draws=4, seed=7)
     accuracies = []
     for each in drawn:
-        with model.intervened(ablate.Neurons(each[:6])):
+        with model.intervened(ablate.Neurons(each[:6], kind)):
             accuracies.append(float(measures.accuracy(model, TASK)))
+    assert frame["random_overlap"].item() == 0  # D neurons, of which 9 are in the order
+    ratio = [float(norms[each[:6]].norm() / norms[:6].norm()) for each in drawn]
+    assert frame["random_norm"].item() == pytest.approx(np.mean(ratio))
     assert frame["random_accuracy_mean"].item() == pytest.approx(np.mean(accuracies))
     assert frame["random_accuracy_min"].item() == pytest.approx(min(accuracies))
     assert frame["random_accuracy_max"].item() == pytest.approx(max(accuracies))
+
+
+def test_a_control_that_is_no_control_is_seen_in_the_overlap() -> None:
+    frame = ablate.curve(make(), torch.arange(D), TASK, counts=[0, 5, D - 1, D], draws=5)
+    overlap = frame["random_overlap"].tolist()
+    assert overlap[0] == 0
+    assert overlap[1] < overlap[2] < overlap[3] == 1
+    assert frame["random_norm"].tolist()[::3] == [1, pytest.approx(1)]
+
+
+def test_a_plain_torch_hook_counts_as_a_hook() -> None:
+    model, order = make(), torch.arange(D)
+    handle = model.register_forward_hook(lambda module, args, logits: -logits)
+    frame = ablate.curve(model, order, TASK, counts=[0, 3], draws=1)
+    assert frame["loss"][0] == pytest.approx(float(measures.loss(model, TASK)))
+    handle.remove()
 
 
 def test_with_hooks_on_activations_the_model_itself_is_run() -> None:
@@ -244,6 +300,9 @@ def test_a_set_that_matters_stands_out_from_its_control() -> None:
     frame = ablate.curve(model, rest, task, counts=[0, int(rest.sum())], draws=10)
     assert frame["accuracy"].tolist()[0] == 1
     assert frame["loss"].iloc[1] > frame["random_loss_max"].iloc[1]
+    assert (
+        frame["random_overlap"].iloc[1] > 0.5
+    )  # most neurons are ablated, so most random ones too
     with model.intervened(ablate.Neurons(rest)):
         assert frame["accuracy"].iloc[1] == float(measures.accuracy(model, task))
 
@@ -260,6 +319,8 @@ def test_sides_of_a_split_are_told_apart() -> None:
     assert start["corrupted"] == pytest.approx(float(measures.accuracy(model, corrupted)))
     clean = ablate.curve(model, torch.arange(D), TASK.split(0.6), counts=[0], draws=1)
     assert clean["pairs"].tolist() == ["train", "test"]
+    every = ablate.curve(model, torch.arange(D), TASK.split(1.0), counts=[0], draws=1)
+    assert every["pairs"].tolist() == ["train"]
 
 
 def test_with_every_neuron_silent_all_classes_tie_and_count_as_wrong() -> None:
@@ -297,6 +358,17 @@ def test_errors() -> None:
         ablate.curve(model, [0, 1], TASK, counts=[3])
     with pytest.raises(ValueError, match="draws=0 must be at least 1"):
         ablate.curve(model, [0], TASK, draws=0)
+    with pytest.raises(TypeError, match="pairs is a Tensor, expected a task, a split"):
+        ablate.curve(model, [0], TASK.tokens)
+    with pytest.raises(ValueError, match="the model has p=11 and the task p=7"):
+        ablate.curve(model, [0], ModularTask(7))
+    with pytest.raises(ValueError, match="the model has p=11 and the task p=7"):
+        ablate.curve(model, [0], ModularTask(7).split(0.5))
+    with (
+        pytest.raises(TypeError, match="WeightFrequencies is a class, not an intervention"),
+        model.intervened(ablate.WeightFrequencies),
+    ):
+        pass
     weights: MLPWeights = model.weights().expand(2)
     with pytest.raises(ValueError, match=r"batch of shape \(2,\)"):
         ablate.curve(weights, [0], TASK)

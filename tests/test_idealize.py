@@ -240,18 +240,16 @@ def test_recipe_and_keywords() -> None:
             idealize.build(table, **words)
 
 
-def test_binarised_columns_are_the_nearest_of_two_values_with_their_signs() -> None:
+def test_binarised_columns_are_the_nearest_of_two_values() -> None:
     table = neurons.extract(HookedMLP(p=13, d_mlp=9, seed=0, dtype="float64"), ModularTask(13))
     binary = idealize.binarise(table)
-    own = table.weights.W_in
-    mean = own.mean(1, keepdim=True)
-    ideal = binary.weights.W_in
-    assert torch.equal((ideal - mean).sign(), (own - mean).sign())
-    level = (ideal - mean).abs()
-    assert torch.allclose(level, level[:, :1].expand_as(level))
-    for factor in (0.9, 1.1):  # no other level is nearer
-        other = mean + factor * (ideal - mean)
-        assert ((own - other).square().sum(1) > (own - ideal).square().sum(1)).all()
+    own, ideal = table.weights.W_in, binary.weights.W_in
+    high = own >= own.mean(1, keepdim=True)
+    indicators = torch.stack([high, ~high], -1).movedim(1, -2).double()  # [2, d, p, 2]
+    fit = torch.linalg.lstsq(indicators, own.movedim(1, -1).unsqueeze(-1)).solution
+    nearest = (indicators @ fit).squeeze(-1).movedim(-1, 1)
+    assert torch.allclose(ideal, nearest)
+    assert torch.allclose(ideal.mean(1), own.mean(1))
     assert binary.matrices == ("W_a", "W_b")
 
 
@@ -284,15 +282,7 @@ def test_a_square_wave_is_binary_already_and_a_cosine_smooth() -> None:
     for column, make in ((square, idealize.binarise), (cosine, idealize.smooth)):
         model = HookedMLP.from_weights(torch.stack([column, column]), cosine.T.contiguous())
         ideal = make(neurons.extract(model, ModularTask(13)))
-        level = 7 / 13 * 1.4 - 0.7  # the mean of the square wave, which has 7 points above or below
-        if make is idealize.binarise:
-            # About its mean the two levels differ; binary values lie as far from it on both sides.
-            deviation = (square - square.mean()).abs().mean()
-            expected = square.mean() + deviation * square.sign()
-            assert abs(float(square.mean())) == pytest.approx(abs(level))
-        else:
-            expected = column
-        assert torch.allclose(ideal.weights.W_in, expected.expand(2, 13, 1))
+        assert torch.allclose(ideal.weights.W_in, column.expand(2, 13, 1))
 
 
 def test_in_coordinates_zero_keeps_its_weights_when_binarised() -> None:

@@ -72,15 +72,22 @@ def test_by_neuron_is_the_equation_with_one_activation_replaced(model, pairs) ->
     assert patch.by_neuron(model, pairs, draws=1)["recovered"].sum() == pytest.approx(1)
 
 
+def norms_of(model: HookedMLP, pairs: Counterfactuals) -> Tensor:
+    weights = model.weights().detach()
+    posts = (weights.post(side.tokens) for side in (pairs.corrupted, pairs.clean))
+    return ablate.change_norms(*posts, weights.W_out)
+
+
 def test_the_control_of_a_neuron_is_other_neurons_of_its_norm(model, pairs) -> None:
     every = patch.by_neuron(model, pairs, draws=6, seed=3)
-    post = model.weights().post(pairs.clean.tokens)
-    norms = (post.norm(dim=0) * model.W_out.norm(dim=1)).detach()
-    drawn = ablate.matched_orders(torch.arange(D), norms, 6, 3)
-    values = every["recovered"].to_numpy()[drawn.numpy()]
-    assert np.allclose(every["random_mean"], values.mean(0))
-    assert np.allclose(every["random_min"], values.min(0))
-    assert np.allclose(every["random_max"], values.max(0))
+    for neuron in (4, 17):
+        drawn = ablate.matched_sets(torch.tensor([neuron]), norms_of(model, pairs), 6, 3 + neuron)
+        assert neuron not in drawn
+        values = every["recovered"].to_numpy()[drawn[:, 0].numpy()]
+        row = every.iloc[neuron]
+        assert row["random_mean"] == pytest.approx(values.mean())
+        assert row["random_min"] == pytest.approx(values.min())
+        assert row["random_max"] == pytest.approx(values.max())
     some = patch.by_neuron(model, pairs, [4], draws=6, seed=3)
     assert some["random_mean"].item() == pytest.approx(every["random_mean"][4])
 
@@ -94,7 +101,14 @@ def test_by_frequency_patches_the_neurons_of_a_frequency(model, pairs, hook_name
         chosen = table.at(row.frequency)
         assert row.neurons == int(chosen.sum())
         assert row.recovered == pytest.approx(patched_by_hand(model, pairs, chosen))
-        assert row.random_min <= row.random_mean <= row.random_max
+        others = ablate.matched_sets(
+            chosen.nonzero().flatten(), norms_of(model, pairs), 4, row.frequency
+        )
+        assert not torch.isin(others, chosen.nonzero()).any()
+        recovered = [patched_by_hand(model, pairs, only(*each.tolist())) for each in others]
+        assert row.random_mean == pytest.approx(np.mean(recovered))
+        assert row.random_min == pytest.approx(min(recovered))
+        assert row.random_max == pytest.approx(max(recovered))
     every = patch.by_frequency(model, pairs, table, draws=1)
     assert every["recovered"].sum() == pytest.approx(1)
 
@@ -112,7 +126,7 @@ def test_the_plane_of_a_frequency_among_the_logits_recovers_its_share(model, pai
 
 def test_planes_of_the_activations_hold_what_varies_with_the_sum(model) -> None:
     post = model.run_with_cache(TASK.tokens)[1][POST_HOOK].detach()
-    planes = patch.activation_planes(post)
+    planes = patch.activation_planes(post, TASK)
     assert planes.basis.shape == (P // 2, D, 2)
     for k in range(1, P // 2 + 1):
         basis = planes.at(k)
@@ -124,6 +138,34 @@ def test_planes_of_the_activations_hold_what_varies_with_the_sum(model) -> None:
     assert (frame["recovered"] > frame["random_max"]).all()
 
 
+def test_the_control_of_a_plane_moves_as_far_in_a_random_one(model, pairs) -> None:
+    planes = patch.class_planes(TASK)
+    frame = patch.by_plane(model, pairs, planes, [2, 4], hook_name=OUT_HOOK, draws=3, seed=5)
+    clean, corrupted = (model(side.tokens).detach() for side in (pairs.clean, pairs.corrupted))
+    span = frame["clean"][0] - frame["corrupted"][0]
+    for row in frame.itertuples():
+        basis, found = planes.at(row.frequency), []
+        distance = ((clean - corrupted) @ basis).norm(dim=1, keepdim=True)
+        for other in patch.random_planes(P, 3, 5):
+            step = (clean - corrupted) @ other @ other.T
+            logits = corrupted + step / step.norm(dim=1, keepdim=True) * distance
+            assert torch.allclose((logits - corrupted).norm(dim=1, keepdim=True), distance)
+            moved = float(patch.logit_difference(logits, pairs))
+            found.append((moved - row.corrupted) / span)
+        assert distance.min() > 0
+        assert row.random_mean == pytest.approx(np.mean(found))
+        assert row.random_min == pytest.approx(min(found))
+        assert row.random_max == pytest.approx(max(found))
+
+
+def test_random_planes_are_orthonormal_and_of_any_direction() -> None:
+    planes = patch.random_planes(6, 400, 0)
+    eye = torch.eye(2, dtype=torch.float64)
+    assert torch.allclose(planes.mT @ planes, eye.expand(400, 2, 2))
+    energy = planes.square().sum(-1).mean(0)
+    assert (energy - 2 / 6).abs().max() < 0.06  # 4 standard deviations of .3 / 20
+
+
 def test_patching_all_planes_at_once_gives_the_answer_of_the_clean_pair() -> None:
     model = adder(
         d=300
@@ -131,11 +173,11 @@ def test_patching_all_planes_at_once_gives_the_answer_of_the_clean_pair() -> Non
     pairs = TASK.counterfactuals("sum", n=80, seed=0)
     post = model.run_with_cache(TASK.tokens)[1][POST_HOOK].detach()
     clean = model.run_with_cache(pairs.clean.tokens)[1][POST_HOOK]
-    planes = patch.activation_planes(post)
+    planes = patch.activation_planes(post, TASK)
     with model.intervened(patch.PlanePatch(planes, None, clean)):
         logits = model(pairs.corrupted.tokens)
     assert (logits.argmax(-1) == pairs.clean.labels).all()
-    other = patch.activation_planes(post, direction="a-b")
+    other = patch.activation_planes(post, TASK, "a-b")
     with model.intervened(patch.PlanePatch(other, None, clean)):
         logits = model(pairs.corrupted.tokens)
     assert (logits.argmax(-1) == pairs.corrupted.labels).double().mean() > 0.9
@@ -169,10 +211,44 @@ def test_class_planes_are_the_waves_seen_through_the_read_out(p: int, operation:
 
 def test_a_plane_that_an_activation_does_not_reach_has_zero_columns() -> None:
     post = torch.zeros(P * P, 4, dtype=torch.float64)
-    post[:, 0] = torch.cos(2 * math.pi * 2 * TASK.labels / P)  # one direction, frequency 2 only
-    planes = patch.activation_planes(post)
+    post[:, 0] = torch.cos(
+        2 * math.pi * 2 * TASK.labels.double() / P
+    )  # one direction, frequency 2 only
+    planes = patch.activation_planes(post, TASK)
     assert planes.at(2).norm(dim=0).tolist() == pytest.approx([1, 0])
     assert planes.at(3).abs().max() == 0
+
+
+def test_a_constant_spans_no_plane_however_large() -> None:
+    task = ModularTask(23)
+    generator = torch.Generator().manual_seed(0)
+    for constant in (0.0, 100.0):
+        post = 0.5 * torch.cos(2 * math.pi * 3 * task.labels / 23)[:, None] * torch.ones(5)
+        post = (post + constant * torch.rand(5, generator=generator)).float()
+        ranks = (patch.activation_planes(post, task).basis.norm(dim=1) > 0).sum(-1)
+        assert ranks.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("p", "operation"), [(13, "subtract"), (11, "multiply")])
+def test_planes_lie_along_the_answer_in_the_tasks_coordinates(p: int, operation: str) -> None:
+    task = ModularTask(p, operation)
+    found = task.coordinates
+    known = task.has_coordinates
+    answer = torch.full((p * p,), 0)
+    a, b = found.a[task.tokens[:, 0]], found.b[task.tokens[:, 1]]
+    answer[known] = ((a + found.sign * b) % found.modulus)[known]
+    wave = torch.cos(2 * math.pi * 2 * answer.double() / found.modulus) * known
+    planes = patch.activation_planes(torch.stack([wave, 0 * wave], 1), task)
+    ranks = (planes.basis.norm(dim=1) > 0).sum(-1)
+    assert ranks.tolist() == [int(k == 2) for k in range(1, found.modulus // 2 + 1)]
+    assert torch.allclose(planes.at(2)[0].abs().amax(), torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_a_model_that_does_not_tell_the_pairs_apart_recovers_nothing(pairs) -> None:
+    silent = HookedMLP.from_weights(torch.ones(2, P, 3), torch.zeros(3, P))
+    with pytest.warns(UserWarning, match="does not tell them apart"):
+        frame = patch.by_neuron(silent, pairs, draws=2)
+    assert frame["recovered"].isna().all()
 
 
 def test_patching_works_inside_an_idealised_scope(model, pairs) -> None:
@@ -249,7 +325,7 @@ def test_interchange_through_transformer_lens_beside_its_placebo() -> None:
     model = adder(d=300)
     pairs = TASK.counterfactuals("sum", n=100, seed=2)
     post = model.run_with_cache(TASK.tokens)[1][POST_HOOK].detach()
-    planes = patch.activation_planes(post)
+    planes = patch.activation_planes(post, TASK)
     together = torch.linalg.qr(planes.basis.movedim(0, -1).flatten(1)).Q
     frame = patch.interchange(model, pairs, {"all": together, "k=3": planes.at(3)}, draws=5)
     frame = frame.set_index("basis")
@@ -263,6 +339,21 @@ def test_interchange_through_transformer_lens_beside_its_placebo() -> None:
         logits = model(pairs.corrupted.tokens)
     expected = (logits.argmax(-1) == pairs.clean.labels).double().mean()
     assert frame.loc["k=3", "accuracy"] == pytest.approx(float(expected))
+
+    tools = _compat.interchange()
+    clean, corrupted = (
+        model.run_with_cache(side.tokens)[1][POST_HOOK].detach()
+        for side in (pairs.clean, pairs.corrupted)
+    )
+    found = []
+    for seed in range(5):
+        other = tools.random_basis(300, 2 * (P // 2), seed).double()
+        step = (clean - corrupted) @ other @ other.T
+        far = ((clean - corrupted) @ together).norm(dim=1, keepdim=True)
+        post = corrupted + step / step.norm(dim=1, keepdim=True) * far
+        answers = (post @ model.W_out).argmax(-1)
+        found.append(float((answers == pairs.clean.labels).double().mean()))
+    assert frame.loc["all", "placebo_mean"] == pytest.approx(np.mean(found), abs=0.011)
 
 
 @pytest.mark.needs_transformer_lens_4
@@ -285,14 +376,29 @@ def test_an_older_transformer_lens_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_errors(model, pairs) -> None:
-    with pytest.raises(ValueError, match="hook_name='hook_embed'"):
-        patch.by_neuron(model, pairs, hook_name="hook_embed")
+    table = neurons.extract(model, TASK)
+    runs = (
+        lambda **given: patch.by_neuron(model, pairs, **given),
+        lambda **given: patch.by_frequency(model, pairs, table, **given),
+        lambda **given: patch.by_plane(model, pairs, patch.class_planes(TASK), **given),
+    )
+    for run in runs:
+        with pytest.raises(ValueError, match="hook_name='hook_embed'"):
+            run(hook_name="hook_embed")
+        with pytest.raises(ValueError, match="draws=0 must be at least 1"):
+            run(draws=0)
+    for run in runs[:2]:
+        with pytest.raises(ValueError, match=r"hook_name='blocks\.0\.hook_mlp_out'"):
+            run(hook_name=OUT_HOOK)
+    other = neurons.extract(adder(d=8), TASK)
+    with pytest.raises(ValueError, match="the table is of p=13, d_mlp=8"):
+        patch.by_frequency(model, pairs, other)
     with pytest.raises(ValueError, match=r"integers in 0\.\.39"):
         patch.by_neuron(model, pairs, [40])
     with pytest.raises(ValueError, match=r"frequency 7 .* 1\.\.6"):
         patch.by_frequency(model, pairs, neurons.extract(model, TASK), 7)
-    with pytest.raises(ValueError, match="50 rows"):
-        patch.activation_planes(torch.zeros(50, 3))
+    with pytest.raises(ValueError, match="50 rows and the task 169 pairs"):
+        patch.activation_planes(torch.zeros(50, 3), TASK)
     clean = model(pairs.clean.tokens).detach()
     with (
         model.intervened(patch.PlanePatch(patch.class_planes(TASK), 1, clean, OUT_HOOK)),

@@ -33,7 +33,7 @@ def test_a_shift_moves_the_phase_and_keeps_amplitude_and_rest(
     table = neurons.extract(model, task)
     free = 2 * table.frequency[0] < table.modulus  # at Nyquist a phase is 0 or pi
     by = torch.linspace(-2, 2, D, dtype=torch.float64)
-    after = read(model, task, phases.shift(table, by, matrix))
+    after = read(model, task, phases.shift(table, by, matrix, neurons=free))
     row = ("W_a", "W_b", "W_out").index(matrix)
     moved = circular.wrap(after.phase - table.phase)
     assert torch.allclose(moved[row][free], by[free])
@@ -147,6 +147,17 @@ def test_a_network_that_uses_the_relation_loses_its_answers_when_scrambled() -> 
         assert measures.accuracy(model, task) == 0  # every logit turned round
     with model.intervened(phases.shift(table, 0.5, "W_a"), phases.shift(table, 0.5)):
         assert measures.accuracy(model, task) == 1  # still on the relation
+
+
+def test_at_nyquist_a_phase_turns_by_half_turns_only() -> None:
+    wave = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)[:, None]
+    model = HookedMLP.from_weights(torch.stack([wave, wave]), wave.T.contiguous())
+    table = neurons.extract(model, ModularTask(4))
+    with model.intervened(phases.shift(table, math.pi)):
+        assert torch.allclose(model.effective_weights().W_out, -wave.T)
+    with pytest.raises(ValueError, match="1 neurons are at the Nyquist frequency 2"):
+        phases.shift(table, math.pi / 2)
+    assert phases.shift(table, math.pi / 2, neurons=[]).fwd_hooks() == []
 
 
 def test_errors() -> None:
