@@ -26,8 +26,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,89 +36,27 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_interp import _compat, grid
-from grok_interp.ablate import change_norms, check_draws, matched_sets
 from grok_interp.config import check_choice
 from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.interchanges import evaluating
+from grok_interp.interchanges import interchange as interchange
 from grok_interp.neurons import NeuronTable
+from grok_interp.orders import change_norms, check_draws, matched_sets
 from grok_interp.planes import PlanePatch as PlanePatch
 from grok_interp.planes import Planes as Planes
 from grok_interp.planes import activation_planes as activation_planes
 from grok_interp.planes import class_planes as class_planes
+from grok_interp.setters import Setter, set_neurons
+from grok_interp.setters import frequency_setter as frequency_setter
+from grok_interp.setters import neuron_setter as neuron_setter
+from grok_interp.setters import plane_setter as plane_setter
 from grok_interp.tasks import Counterfactuals
 from grok_interp.weights import OUT_HOOK, POST_HOOK, PRE_HOOK, neuron_mask
 
-Setter = Callable[[Tensor, Sequence[int], Tensor], Tensor]
-"""What ``generic_activation_patch`` calls: (corrupted activation, index, clean activation)."""
 ROUNDING = 64
 """Units in the last place of the largest logit by which a logit difference is no difference."""
 SHORT_NAMES = {PRE_HOOK: "pre", POST_HOOK: "post", OUT_HOOK: "mlp_out"}
 """What ``generic_activation_patch`` calls the hook points that can be patched."""
-
-
-# Setters ----------------------------------------------------------------------------------------
-
-
-def neuron_setter(position: int | None = None) -> Setter:
-    """For rows ``(layer, neuron)`` of an index: patch one neuron.
-
-    Args:
-        position: Which position of ``[batch, position, d_mlp]``; None for all.
-    """
-
-    def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
-        _, neuron = index
-        return _set(corrupted, clean, neuron_mask([int(neuron)], corrupted.shape[-1]), position)
-
-    return setter
-
-
-def frequency_setter(table: NeuronTable, position: int | None = None) -> Setter:
-    """For rows ``(layer, frequency)`` of an index: patch the neurons of that frequency.
-
-    Args:
-        table: The network's table; neurons whose three frequencies differ are never patched.
-        position: Which position of ``[batch, position, d_mlp]``; None for all.
-    """
-
-    def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
-        _, frequency = index
-        return _set(corrupted, clean, table.at(int(frequency)), position)
-
-    return setter
-
-
-def plane_setter(planes: Planes, position: int | None = None) -> Setter:
-    """For rows ``(layer, frequency)`` of an index: patch the plane of that frequency.
-
-    Args:
-        planes: Of :func:`activation_planes` or :func:`class_planes`.
-        position: Which position of ``[batch, position, features]``; None for all.
-    """
-
-    def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
-        _, frequency = index
-        basis = planes.at(int(frequency)).to(corrupted)
-        return _move(corrupted, lambda x, y: x + (y - x) @ basis @ basis.mT, clean, position)
-
-    return setter
-
-
-def _set(corrupted: Tensor, clean: Tensor, mask: Tensor, position: int | None) -> Tensor:
-    return _move(corrupted, lambda x, y: torch.where(mask.to(x.device), y, x), clean, position)
-
-
-def _move(
-    corrupted: Tensor,
-    function: Callable[[Tensor, Tensor], Tensor],
-    clean: Tensor,
-    position: int | None,
-) -> Tensor:
-    """``function(corrupted, clean)``, at one position if there is one; out of place."""
-    if position is None:
-        return function(corrupted, clean)
-    changed = corrupted.clone()
-    changed[:, position] = function(corrupted[:, position], clean[:, position])
-    return changed
 
 
 # Runs -------------------------------------------------------------------------------------------
@@ -213,7 +150,7 @@ def by_frequency(
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
         _, draw, frequency = index
         mask = neuron_mask(sets[int(frequency)][int(draw)], table.d_mlp)
-        return _set(corrupted, clean, mask, None)
+        return set_neurons(corrupted, clean, mask, None)
 
     frame = run.frame("frequency", chosen, run.patch_draws(setter, draws, chosen))
     frame.insert(2, "neurons", [sets[frequency].shape[1] for frequency in chosen.tolist()])
@@ -289,88 +226,6 @@ def as_far(
     return result
 
 
-def interchange(
-    model: Any,
-    pairs: Counterfactuals,
-    bases: Mapping[str, Float[Tensor, "features rank"]],
-    *,
-    hook_name: str = POST_HOOK,
-    strength: float = 1.0,
-    draws: int = 20,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Interchange subspaces with TransformerLens' ``tools.analysis.interchange``, and its placebo.
-
-    Accuracy is the share of corrupted pairs that the interchange makes the model answer as the clean
-    pairs. Needs transformer-lens 4.
-
-    Args:
-        model: The network, in any scope.
-        pairs: Of ``task.counterfactuals``.
-        bases: Orthonormal bases by name, such as ``{"k=5": planes.at(5)}``.
-        hook_name: A hook point with a batch and a feature axis.
-        strength: 1 interchanges, 0 leaves the corrupted run.
-        draws: Random bases of the same rank, in which ``NormMatchedPlacebo`` moves as far.
-        seed: Seed of the draws.
-
-    Returns:
-        One row a basis: ``basis``, ``rank``, ``accuracy``, ``corrupted_accuracy`` (the same share
-        without interchange), and ``placebo_mean``, ``placebo_min``, ``placebo_max``.
-
-    Raises:
-        RuntimeError: With an older transformer-lens.
-        ValueError: If a basis does not fit the activation or is not orthonormal, or there are no
-            draws.
-    """
-    check_draws(draws)
-    tools = _compat.interchange()
-    with _evaluating(model), torch.no_grad():
-        source = tools.collect_activations(model, hook_name, pairs.clean.tokens, model)
-
-        def accuracy(intervention: Any) -> float:
-            logits = tools.intervened_logits(
-                model, hook_name, intervention, pairs.corrupted.tokens, source, model
-            )
-            return float((logits.argmax(-1) == pairs.clean.labels).double().mean())
-
-        rows = []
-        for name, given in bases.items():
-            basis = _check_basis(name, given, source.shape[-1])
-            exact = tools.SubspaceInterchange(basis, strength)
-            placebos = torch.tensor(
-                [
-                    accuracy(
-                        tools.NormMatchedPlacebo(exact, tools.random_basis(*basis.shape, each))
-                    )
-                    for each in range(seed, seed + draws)
-                ],
-                dtype=torch.float64,
-            )
-            none = tools.SubspaceInterchange(basis, 0.0)
-            row = {"basis": name, "rank": basis.shape[1], "accuracy": accuracy(exact)}
-            row |= {"corrupted_accuracy": accuracy(none)}
-            row |= {"placebo_mean": float(placebos.mean())}
-            row |= {"placebo_min": float(placebos.amin()), "placebo_max": float(placebos.amax())}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _check_basis(name: str, basis: Tensor, features: int) -> Tensor:
-    """The basis without zero columns, if what is left is orthonormal and fits."""
-    if basis.ndim != 2 or basis.shape[0] != features:
-        raise ValueError(
-            f"basis {name!r} has shape {list(basis.shape)}, expected [{features}, rank]: one column "
-            "for each direction of the activation"
-        )
-    kept = basis[:, basis.norm(dim=0) > 0]
-    gram = kept.mT @ kept
-    if kept.shape[1] == 0 or not torch.allclose(gram, torch.eye(len(gram)).to(gram), atol=1e-4):
-        raise ValueError(
-            f"basis {name!r} is not orthonormal: take planes.at(k), or torch.linalg.qr(basis).Q"
-        )
-    return kept
-
-
 @dataclass(frozen=True, eq=False)
 class _Run:
     """A model on counterfactual pairs, with its clean activations and unpatched effects.
@@ -396,7 +251,7 @@ class _Run:
     @classmethod
     def of(cls, model: HookedMLP, pairs: Counterfactuals, hook_name: str) -> _Run:
         check_choice("hook_name", hook_name, tuple(SHORT_NAMES))
-        with torch.no_grad(), _evaluating(model):
+        with torch.no_grad(), evaluating(model):
             names = list({hook_name, POST_HOOK})
             logits, cache = model.run_with_cache(pairs.clean.tokens, names_filter=names)
             corrupted, other = model.run_with_cache(pairs.corrupted.tokens, names_filter=POST_HOOK)
@@ -424,7 +279,7 @@ class _Run:
             found.append(float(difference))  # TransformerLens keeps float32
             return difference
 
-        with torch.no_grad(), _evaluating(self.model):
+        with torch.no_grad(), evaluating(self.model):
             _compat.generic_activation_patch()(
                 self.model,
                 self.pairs.corrupted.tokens,
@@ -462,18 +317,6 @@ class _Run:
                 "corrupted": self.corrupted,
             }
         )
-
-
-@contextmanager
-def _evaluating(model: HookedMLP) -> Iterator[None]:
-    """Evaluation mode, which patching tools insist on; modules go back to the mode they were in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def logit_difference(logits: Float[Tensor, "pairs p"], pairs: Counterfactuals) -> Float[Tensor, ""]:

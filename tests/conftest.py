@@ -2,9 +2,11 @@
 
 import pkgutil
 import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -27,6 +29,14 @@ with warnings.catch_warnings():
 NEEDS_4 = "needs_transformer_lens_4"
 
 skipped_for_want_of_fixtures: list[str] = []
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Shape checks off, so that our own errors are reached as users reach them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from grok_interp import ablate, idealize, measures, neurons
+from grok_interp import ablate, idealize, measures, neurons, orders
 from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.neuron_ablation import other_rows
 from grok_interp.tasks import ModularTask, Pairs
 from grok_interp.weights import POST_HOOK, PRE_HOOK, MLPWeights
 
@@ -47,7 +48,7 @@ def by_hand(model: HookedMLP, chosen: list[int], kind: str, at: str, seed: int) 
     elif kind == "mean":
         x[:, chosen] = x[:, chosen].mean(0)
     else:
-        rows = ablate.other_rows(len(x), None, seed)
+        rows = other_rows(len(x), None, seed)
         x[:, chosen] = x[rows][:, chosen]
     return (act(x) if at == PRE_HOOK else x) @ weights.W_out
 
@@ -88,11 +89,11 @@ def test_references_stand_in_for_the_batch() -> None:
 
 
 def test_other_rows_are_others() -> None:
-    rows = ablate.other_rows(50, None, 0)
+    rows = other_rows(50, None, 0)
     assert (rows != torch.arange(50)).all()
     assert torch.equal(rows.sort().values, torch.arange(50))
-    assert not torch.equal(rows, ablate.other_rows(50, None, 1))
-    assert ablate.other_rows(50, 3, 0).unique().tolist() == [0, 1, 2]
+    assert not torch.equal(rows, other_rows(50, None, 1))
+    assert other_rows(50, 3, 0).unique().tolist() == [0, 1, 2]
 
 
 def test_a_position_of_a_longer_activation() -> None:
@@ -151,10 +152,10 @@ def test_a_random_set_is_of_other_neurons_of_nearly_the_same_norms() -> None:
     others = torch.tensor([n for n in range(300) if n not in set(chosen.tolist())])
     for place in (0, 30, 59):
         distance = (norms[others].log() - norms[chosen[place]].log()).abs()
-        near = others[distance.argsort()[: ablate.NEAREST + 30]]
+        near = others[distance.argsort()[: orders.NEAREST + 30]]
         assert torch.isin(drawn[:, place], near).all()
     nearest = others[(norms[others].log() - norms[chosen[0]].log()).abs().argsort()]
-    counts = drawn[:, 0].bincount(minlength=300)[nearest[: ablate.NEAREST]]
+    counts = drawn[:, 0].bincount(minlength=300)[nearest[: orders.NEAREST]]
     assert counts.sum() == 200
     assert (counts - 25).abs().max() < 5 * math.sqrt(25)  # uniform among the nearest
 
@@ -342,7 +343,7 @@ def test_curves_neither_change_the_model_nor_keep_gradients() -> None:
     assert not any(point.fwd_hooks for point in model.hook_dict.values())
 
 
-def test_errors() -> None:
+def test_errors(unchecked: None) -> None:
     model = make()
     with pytest.raises(ValueError, match="kind='median'"):
         ablate.Neurons([0], "median")
@@ -377,7 +378,7 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="by='size'"):
         ablate.ranking(neurons.extract(model, TASK), "size")
     with pytest.raises(ValueError, match="batch of 1 has no other row"):
-        ablate.other_rows(1, None, 0)
+        other_rows(1, None, 0)
     with (
         model.intervened(ablate.Neurons([0], "mean", reference=torch.zeros(3, D + 1))),
         pytest.raises(ValueError, match=r"reference has shape \[3, 21\], expected \[rows, 20\]"),

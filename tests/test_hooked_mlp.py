@@ -2,9 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -41,14 +39,6 @@ DENSE_ACTIVATIONS = {
 @pytest.fixture
 def model() -> HookedMLP:
     return HookedMLP(p=P, d_mlp=D, bias_in=True, bias_out=True, seed=3)
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Shape checks off, so that our own errors are reached as users reach them."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def one_hot(tokens: Tensor, p: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from grok_interp import _compat, ablate, grid, measures, neurons, patch, transformer
 from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.neuron_ablation import other_rows
 from grok_interp.tasks import ModularTask
 
 needs_bridges = pytest.mark.skipif(
@@ -180,7 +181,7 @@ def test_activation_interventions_work_on_its_neurons(rank: int) -> None:
 
 def interventions(p: int, post: Tensor, logits: Tensor) -> list[tuple[Any, Tensor, str]]:
     """Each with what it should make of the post-activations or the logits at =."""
-    order = ablate.other_rows(p * p, None, 0)
+    order = other_rows(p * p, None, 0)
     clean = post.flip(0)
     planes = patch.activation_planes(post, ModularTask(p))
     basis = planes.at(1)
