@@ -26,7 +26,8 @@ def frequency_energy(table: NeuronTable) -> Float[Tensor, "*batch k"]:
     """Sum of squared :attr:`NeuronTable.neuron_amplitude` over the neurons of each k in 1..m//2.
 
     In squared units of the weights. Neurons whose three frequencies differ, or that have none, are
-    left out.
+    left out. The definition is this library's; arXiv 2301.05217, section 4, reads the frequencies of a
+    network off the norms of its embedding's Fourier components instead.
     """
     k = table.frequency[..., 0, :]
     energy = torch.where(table.agrees, table.neuron_amplitude.square(), 0)
@@ -38,6 +39,9 @@ def effective_frequencies(energy: Float[Tensor, "*batch k"]) -> Float[Tensor, "*
 
     1 if one frequency has all the energy, n if n share it equally. For N neurons of equal amplitude
     that draw one of K frequencies each, as random weights do, about ``K N / (N + K - 1)``.
+
+    arXiv 2310.13061 takes the inverse participation ratio of each neuron's spectrum; its inverse, and
+    over a network's energies, is this library's.
 
     Args:
         energy: Nonnegative numbers, such as :func:`frequency_energy` or
@@ -51,7 +55,7 @@ def effective_frequencies(energy: Float[Tensor, "*batch k"]) -> Float[Tensor, "*
 
 
 def frequency_census(table: NeuronTable) -> pd.DataFrame:
-    """Neurons and energy by frequency.
+    """Neurons and energy by frequency, a table whose definition is this library's.
 
     Args:
         table: Of one network.

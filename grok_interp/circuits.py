@@ -61,7 +61,8 @@ def distance_irrelevance(model: Model, task: ModularTask) -> Float[Tensor, "*bat
     def right(logits: Tensor, labels: Tensor) -> Tensor:
         return logits.gather(-1, labels.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)
 
-    found = over_pairs(model, None, task.tokens[lattice], task.labels[lattice], right)
+    # On all pairs in the task's order, which interventions on the batch rely on.
+    found = over_pairs(model, task, None, None, right)[..., lattice]
     u = torch.arange(m)[:, None]
     v = coordinates.sign * (u - torch.arange(m)) % m  # u - sign v is the difference
     logit = found[..., (u * m + v).to(found.device)].double()

@@ -96,6 +96,8 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         draws: int = 20,
         seed: int = 0,
         operation: str | None = None,
+        format: FormatName | None = None,
+        act_fn: NamedActivation | None = None,
     ) -> None:
         """Compare a network with its controls; print the verdict and write analysis.json.
 
@@ -108,13 +110,17 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
             draws: Draws of each random control.
             seed: Seed of the draws.
             operation: The task of a model without a run; addition unless given. A run knows its own.
+            format: The format of another project's file, where its shapes allow two readings.
+            act_fn: The activation of another project's network, which no file says; that of the format's
+                paper if not given.
         """
         if not path.is_file() and not (path / "fc1.csv").is_file():
             _check_run(path, ", nor a converted model or another project's file")
         print(f"analyzing {path} {LOADING}", flush=True)
         from grok_interp import commands
 
-        commands.analyze(path, recipe, draws, seed, ["grok-interp", *sys.argv[1:]], operation)
+        command = ["grok-interp", *sys.argv[1:]]
+        commands.analyze(path, recipe, draws, seed, command, operation, format, act_fn)
 
     def convert(
         source: tyro.conf.Positional[Path],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -112,10 +113,17 @@ def convert_file(
         f"read {source}: {_described(model, read.format)}; accuracy on addition "
         f"{float(measures.accuracy(model, task)):.4f}, chance {measures.chance(task):.4f}"
     )
-    if act_fn is None:
-        print(f"the file does not say its activation; {read.format}'s paper has {model.cfg.act_fn}")
+    _tell_activation(read, model)
     print(f"next: grok-interp analyze {out}")
     return model
+
+
+def _tell_activation(source: convert.Source, model: HookedMLP) -> None:
+    if source.act_fn is None:
+        print(
+            f"the file does not say its activation; {source.format}'s paper has {model.cfg.act_fn}, and "
+            "--act-fn chooses another"
+        )
 
 
 def _mlp(source: convert.Source) -> HookedMLP:
@@ -142,6 +150,8 @@ def analyze(
     seed: int,
     command: Sequence[str] = (),
     operation: str | None = None,
+    format: FormatName | None = None,
+    act_fn: str | None = None,
 ) -> dict[str, Any]:
     """Measure a run, or a model without one, against its controls; write analysis.json.
 
@@ -153,24 +163,44 @@ def analyze(
         seed: Seed of the draws.
         command: What the user typed.
         operation: The task of a model without a run; None for addition. A run knows its own.
+        format: The format of another project's file; None recognises it.
+        act_fn: The activation of another project's network; None for that of the format's paper.
 
     Returns:
         What analysis.json holds.
+
+    Raises:
+        PermissionError: If the folder where the analysis belongs cannot be written.
+        ValueError: If something is chosen that a run or a model directory knows, or the path cannot
+            be read.
     """
     own = path.is_dir() and (path / pretrained.WEIGHTS_FILE).is_file()
-    if not own and (path / pretrained.CONFIG_FILE).is_file():
-        if operation is not None:
+    run = not own and (path / pretrained.CONFIG_FILE).is_file()
+    known = {"format": format, "act_fn": act_fn} if own or run else {}
+    for name, value in (known | ({"operation": operation} if run else {})).items():
+        if value is not None:
             raise ValueError(
-                f"operation={operation!r} cannot be chosen for {path}, a run, which knows its task: leave "
-                "it out"
+                f"{name}={value!r} cannot be chosen for {path}, a {'run' if run else 'model directory'} "
+                "of this library, which says it itself: leave it out"
             )
+    if run:
         return _analyze_run(path, recipe, draws, seed, command)
     if own:
-        model, format = HookedMLP.from_pretrained(path), "grok_interp"
+        model, kind = HookedMLP.from_pretrained(path), "grok_interp"
     else:
-        source = convert.read(path)
-        model, format = _mlp(source), source.format
-    return _analyze_model(model, format, path, operation or "add", recipe, draws, seed, command)
+        source = convert.read(path, format, act_fn)
+        model, kind = _mlp(source), source.format
+        _tell_activation(source, model)
+    return _analyze_model(model, kind, path, operation or "add", recipe, draws, seed, command)
+
+
+def _check_writable(file: Path, first: str) -> None:
+    """Refuse a place that cannot be written before the minutes that the controls take."""
+    if not os.access(file.parent, os.W_OK):
+        raise PermissionError(
+            f"{file} cannot be written, since the folder {file.parent} is read-only for you: first {first} "
+            "to a folder of yours, then analyze that"
+        )
 
 
 def _analyze_model(
@@ -188,6 +218,13 @@ def _analyze_model(
     Which pairs it was trained on is not known, so read-outs of controls are fitted to all pairs, with
     the task's own labels: no less than the model saw, which makes them hard to exceed.
     """
+    beside = (
+        path / "analysis.json" if path.is_dir() else path.with_name(f"{path.name}.analysis.json")
+    )
+    _check_writable(
+        beside,
+        f"copy {path}" if format == "grok_interp" else f"grok-interp convert {path}",
+    )
     split = ModularTask(model.cfg.p, operation).split(train_fraction=1.0)
     verdicts = {
         mode: controls.evaluate(model, split, replace(recipe, frequency=mode), draws, seed=seed)
@@ -204,9 +241,6 @@ def _analyze_model(
         "without_a_run": NO_RUN,
         "verdicts": {mode: verdict.to_dict() for mode, verdict in verdicts.items()},
     }
-    beside = (
-        path / "analysis.json" if path.is_dir() else path.with_name(f"{path.name}.analysis.json")
-    )
     files.write_json(beside, without_nan(found))
     print(f"\nwrote {beside}")
     return found
@@ -216,6 +250,7 @@ def _analyze_run(
     path: Path, recipe: Recipe, draws: int, seed: int, command: Sequence[str]
 ) -> dict[str, Any]:
     """The verdicts on a run's last checkpoint, every measure along it, and when each set in."""
+    _check_writable(path / "analysis.json", f"copy {path}")
     trajectory = Trajectory.load(path, on_damage="skip")
     if len(trajectory) == 0:
         raise ValueError(f"{path} has no checkpoint yet: wait for the run, or start it again")

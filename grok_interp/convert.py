@@ -127,6 +127,13 @@ class Source:
     tensors: dict[str, Tensor]
     act_fn: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.act_fn is not None and self.format == "transformer":
+            raise ValueError(
+                f"act_fn={self.act_fn!r} cannot be chosen for {self.path}, a transformer, whose paper has "
+                "a ReLU: leave it out"
+            )
+
     def model(self) -> Any:
         """The network: a HookedMLP, or a ``TransformerBridge`` for ``"transformer"``.
 
@@ -138,10 +145,6 @@ class Source:
             model = FORMATS[self.format].build(self.tensors)
             if self.act_fn is None:
                 return model
-            if not isinstance(model, HookedMLP):
-                raise ValueError(
-                    "act_fn cannot be chosen for a transformer, whose paper has a ReLU"
-                )
             return HookedMLP.from_weights(
                 model.W_in,
                 model.W_out,
@@ -180,7 +183,7 @@ def read(
         FileNotFoundError: If there is no such file.
         ValueError: If the file would run code, is damaged, is of no known format, holds NaN or
             infinity, has shapes that do not fit together, or fits two orientations while
-            ``format`` is None.
+            ``format`` is None; or if ``act_fn`` is unknown, or is given for a transformer.
     """
     path = Path(path)
     if format is not None:

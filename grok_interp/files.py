@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -23,6 +24,14 @@ from torch import Tensor
 
 METADATA = "grok_interp"
 """The entry of a safetensors file's metadata that holds ours."""
+DECIMAL = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
+"""A plain decimal number, as programs write them; float() reads more, such as 1_0 for ten."""
+
+WHOLE_MODULE = (
+    ". If it was made by torch.save(model), which pickles the module's class, tensors are needed: write "
+    "them with torch.save(model.state_dict(), path)"
+)
+"""What may be wrong with a file that names a class."""
 
 
 @contextmanager
@@ -207,6 +216,8 @@ def read_torch_tensors(path: Path, advice: str) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is not a whole file of plain tensors, or it asks to run code, which is refused "
             f"({type(error).__name__}: {reason}); {advice}"
+            + WHOLE_MODULE
+            * any(each in reason for each in ("GLOBAL", "TorchScript"))
         ) from error
     tensors = held.get("model", held) if isinstance(held, dict) else held
     if not isinstance(tensors, dict) or not tensors:
@@ -235,12 +246,14 @@ def read_matrix(file: Path, advice: str) -> Tensor:
         raise ValueError(f"{file} is not text ({error}); {advice}") from error
     rows: list[list[float]] = []
     for number, line in enumerate(lines, 1):
-        try:
-            row = [float(entry) for entry in line.split(",")]
-        except ValueError as error:
-            raise ValueError(
-                f"{file}, line {number}: {error}; expected numbers between commas"
-            ) from error
+        entries = line.split(",")
+        for entry in entries:
+            if DECIMAL.fullmatch(entry) is None:
+                raise ValueError(
+                    f"{file}, line {number}: {entry!r} is no plain decimal number; expected such as "
+                    f"-1.5e-3 between commas, without NaN or infinity; {advice}"
+                )
+        row = [float(entry) for entry in entries]
         if rows and len(row) != len(rows[0]):
             raise ValueError(
                 f"{file}, line {number} has {len(row)} numbers, expected {len(rows[0])} as in line 1; "

@@ -13,8 +13,12 @@ where else energy sits is told by :mod:`.leakage`.
 What is not evidence: keeping the part along a + b supplies the prior that the answer depends on
 a + b. Random input weights that were never trained, with a read-out fitted to half the clean pairs
 (p = 59, d_mlp = 512, ReLU; logits times 20, so that they fit), get .6% of the held-out pairs right,
-and their restricted loss by direction is 1.9, with ln p = 4.1 for nothing: give it for such a
-control and for an untrained network beside it.
+and their restricted loss by direction is 1.9, with ln p = 4.1 for nothing. A table of the training
+labels, with no network at all (logit 20 at the label of half the pairs, 0 on the others; p = 59), has
+a held-out accuracy of 0 and a test loss of 4.1; but a mean over pairs that share a + b copies labels
+from training pairs to held-out ones, so its restricted loss on these is .007 to .010 (three splits)
+and its logit shares add up to .50. Its excluded loss on the train split is .006 to .008, where a
+network that only adds has ln p. So give both losses, for such controls and for an untrained network.
 
 A model is what :func:`grok_interp.measures.accuracy` takes, and batch axes come first in every
 result. For subtraction read a - b for a + b. Pairs and classes without coordinates (zero under
@@ -81,6 +85,10 @@ def logit_shares(model: Model, task: ModularTask) -> Float[Tensor, "*batch k"]:
     random logits each function explains about ``1 / m**3``. Logits with phases of their own,
     ``cos(2 pi k (a + b - c) / m + phi)``, count by the square of ``cos phi``.
 
+    arXiv 2301.05217, section 4, fits such cosines and gives the share of variance that its key
+    frequencies explain together; one share for each k, of the variance without each pair's mean, is
+    this library's. A table of half the labels has .50 in all: see :mod:`.mechanism`.
+
     Args:
         model: Maps tokens to logits; see :mod:`.mechanism`.
         task: The task.
@@ -105,7 +113,7 @@ def sum_shares(model: Model, task: ModularTask) -> Float[Tensor, "*batch k"]:
     ``v_k / sum_j v_j``, with v_k the energy at frequency k of the logits' mean over the pairs that
     share a + b, summed over classes. Unlike :func:`logit_shares` this asks for no relation to the
     class, and says nothing of the variance in other directions. By chance each frequency has about
-    ``1 / (m//2)``.
+    ``1 / (m//2)``. The definition is this library's.
 
     Args:
         model: Maps tokens to logits; see :mod:`.mechanism`.
@@ -180,6 +188,11 @@ def restricted_loss(
     Falls before the test loss does where the network has learned to add but also remembers
     (arXiv 2301.05217, section 5.1). The part is found over all pairs, held-out ones too.
 
+    A low value is by itself no sign of adding: a table of the training labels that is wrong on every
+    held-out pair (:mod:`.mechanism`; p = 59, half the pairs) has .007 to .010 on ``split.test``, where
+    its test loss is 4.1. :func:`excluded_loss` tells it: .006 to .008 for the table, ln p = 4.1 for
+    logits that are a function of a + b.
+
     Args:
         model: Maps tokens to logits; see :mod:`.mechanism`.
         task: The task.
@@ -236,9 +249,11 @@ def margin_attribution(
 
         L(y) - L(r) = sum_k [L_k(y) - L_k(r)],   L_k the part of L at frequency k in the class c
 
-    The constant cancels, so the parts add up to the mean of :func:`grok_interp.measures.margin`. For
-    logits ``sum_k A_k cos(2 pi k (a + b - c) / m)`` a part is A_k times one minus the cosine of how far
-    r is from y, never negative for positive A_k.
+    The constant cancels. Where every class has a coordinate the parts add up to the mean of
+    :func:`grok_interp.measures.margin`; under multiplication, where zero has none, to the mean over
+    nonzero answers of the margin among nonzero classes. For logits
+    ``sum_k A_k cos(2 pi k (a + b - c) / m)`` a part is A_k times one minus the cosine of how far r is
+    from y, never negative for positive A_k. The definition is this library's.
 
     Args:
         model: Maps tokens to logits; see :mod:`.mechanism`.
@@ -259,17 +274,20 @@ def margin_attribution(
     position = torch.full((task.p,), NO_COORDINATE)
     position[classes] = torch.arange(len(classes))
     known = position[labels] != NO_COORDINATE
-    tokens, right = tokens[known], position[labels[known]]
+    rows, right = _row(task, tokens[known]), position[labels[known]]
     sums = []
     with torch.no_grad():
-        for rows, chunk in logits_in_chunks(model, tokens):
-            values = checked_logits(chunk, task)[..., classes.to(chunk.device)]
+        # On all pairs in the task's order, which interventions on the batch rely on.
+        for chunk, logits in logits_in_chunks(model, task.tokens):
+            here = (rows >= chunk.start) & (rows < chunk.stop)
+            values = checked_logits(logits[..., rows[here] - chunk.start, :], task)
+            values = values[..., classes.to(values.device)]
             basis = fourier.basis(len(classes), dtype=values.dtype, device=values.device)
-            index = right[rows].to(values.device).expand(values.shape[:-1])
+            index = right[here].to(values.device).expand(values.shape[:-1])
             rival = values.scatter(-1, index.unsqueeze(-1), -torch.inf).argmax(-1)
             gap = basis.T[index] - basis.T[rival]
             sums.append(((values @ basis.T) * gap).sum(-2).double())
-    parts = torch.stack(sums).sum(0) / len(tokens)
+    parts = torch.stack(sums).sum(0) / len(rows)
     frequency = fourier.row_frequencies(len(classes)).to(parts.device)
     found = parts.new_zeros(*parts.shape[:-1], len(classes) // 2 + 1)
     return found.index_add_(-1, frequency, parts)[..., 1:]
@@ -305,6 +323,11 @@ def _checked(task: ModularTask, pairs: ModularTask | Pairs) -> tuple[Tensor, Ten
     return tokens, check_labels(labels, len(tokens), task.p).cpu()
 
 
+def _row(task: ModularTask, tokens: Int[Tensor, "pairs 2"]) -> Int[Tensor, " pairs"]:
+    """Where pairs are in ``task.tokens``."""
+    return tokens[:, 0] * task.p + tokens[:, 1]
+
+
 def _rows(
     task: ModularTask, coordinates: Coordinates, pairs: ModularTask | Pairs
 ) -> tuple[Int[Tensor, " known"], Int[Tensor, " known"]]:
@@ -312,7 +335,7 @@ def _rows(
     tokens, labels = _checked(task, pairs)
     place = torch.full((task.p**2,), NO_COORDINATE)
     place[coordinates.lattice] = torch.arange(len(coordinates.lattice))
-    rows = place[tokens[:, 0] * task.p + tokens[:, 1]]
+    rows = place[_row(task, tokens)]
     known = rows != NO_COORDINATE
     return rows[known], labels[known]
 

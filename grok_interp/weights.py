@@ -284,7 +284,8 @@ def check_weights(weights: MLPWeights) -> MLPWeights:
     if W_in.ndim < 3 or W_in.shape[-3] != 2:
         raise ValueError(
             f"W_in has shape {_describe(W_in.shape)}, expected [2, p, d_mlp]: for weights on "
-            "concatenated one-hots use W_in.reshape(2, p, d_mlp)"
+            "concatenated one-hots, [2*p, d_mlp]: W_in.reshape(2, p, d_mlp); nn.Linear's "
+            "[d_mlp, 2*p]: W.T.reshape(2, p, d_mlp)"
         )
     if W_in.shape[-2] < 3 or W_in.shape[-1] < 1:
         raise ValueError(

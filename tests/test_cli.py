@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 
 from grok_interp import cli, controls, dynamics
 from grok_interp.config import Recipe
@@ -229,6 +231,7 @@ def test_convert_then_analyze(
         in printed
     )
     assert "chance 0.1429" in printed
+    assert "the file does not say its activation; linear_pair's paper has quadratic" in printed
     assert f"next: grok-interp analyze {out}" in printed
     model = HookedMLP.from_pretrained(out)
     fc1 = torch.load(pair, weights_only=True)["model"]["fc1.weight"]
@@ -298,6 +301,77 @@ def test_the_operation_of_a_model_is_chosen_and_that_of_a_run_is_not(
     with pytest.raises(SystemExit):
         grok("analyze", run, "--operation", "add", monkeypatch=monkeypatch)
     assert "operation='add' cannot be chosen" in capsys.readouterr().err
+    model = str(tmp_path / "model")
+    HookedMLP(p=P, d_mlp=3).save_pretrained(model)
+    for place, kind in ((run, "run"), (model, "model directory")):
+        for option, value in (("--format", "pizza"), ("--act-fn", "relu")):
+            with pytest.raises(SystemExit):
+                grok("analyze", place, option, value, monkeypatch=monkeypatch)
+            name = option.removeprefix("--").replace("-", "_")
+            words = f"{name}='{value}' cannot be chosen for {place}, a {kind} of this library"
+            assert words in capsys.readouterr().err
+
+
+def test_the_activation_of_another_projects_file_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = {"fc1.bias": torch.arange(12.0).double() - 6, "fc2.bias": torch.arange(7.0).double()}
+    path, out = foreign(tmp_path / "pair.pt", **extra), tmp_path / "model"
+    grok("convert", str(path), str(out), "--act-fn", "relu", monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
+    assert "act_fn=relu; accuracy" in printed
+    assert "does not say" not in printed
+    w = torch.load(path, weights_only=True)["model"]
+    task = ModularTask(P)
+    x = F.one_hot(task.tokens, P).double().flatten(1)
+    pre = x @ w["fc1.weight"].T + w["fc1.bias"]
+    expected = pre.clamp(min=0) @ w["fc2.weight"].T + w["fc2.bias"]
+    torch.testing.assert_close(HookedMLP.from_pretrained(out)(task.tokens).detach(), expected)
+    accuracy = float((expected.argmax(1) == task.labels).double().mean())
+
+    found = {}
+    for act_fn in ("relu", None):
+        words = ["analyze", str(path), "--draws", "1", "--format", "linear_pair"]
+        chosen = [] if act_fn is None else ["--act-fn", act_fn]
+        grok(*words, *chosen, monkeypatch=monkeypatch)
+        assert ("does not say its activation" in capsys.readouterr().out) == (act_fn is None)
+        found[act_fn] = json.loads((tmp_path / "pair.pt.analysis.json").read_text())
+    assert [each["source"]["act_fn"] for each in found.values()] == ["relu", "quadratic"]
+    own = {name: each["verdicts"]["joint"]["own"]["mean"] for name, each in found.items()}
+    assert own["relu"] == pytest.approx(accuracy)
+    assert own["relu"] != own[None]
+    # Another format than the file's is refused, as convert refuses it.
+    with pytest.raises(SystemExit):
+        grok("analyze", str(path), "--format", "pizza", monkeypatch=monkeypatch)
+    assert "is not of format pizza" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_controls(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, run = tmp_path / "model", tmp_path / "run"
+    HookedMLP(p=P, d_mlp=3).save_pretrained(model)
+    grok("train", *SMALL, "--out", str(run), monkeypatch=monkeypatch)
+
+    def too_late(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the controls were run")
+
+    monkeypatch.setattr(controls, "evaluate", too_late)
+    monkeypatch.setattr(dynamics, "table", too_late)
+    # Asked, not tried: to root, as which tests may run, every folder can be written.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    for path, folder, first in (
+        (pair, tmp_path, "grok-interp convert"),
+        (model, model, "copy"),
+        (run, run, "copy"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            grok("analyze", str(path), monkeypatch=monkeypatch)
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert f"analysis.json cannot be written, since the folder {folder} is read-only" in said
+        assert f"first {first} {path} to a folder of yours" in said
+    assert not list(tmp_path.rglob("*analysis.json"))
 
 
 def test_files_that_no_model_comes_of(

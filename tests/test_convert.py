@@ -1,5 +1,6 @@
 """Random weights in each published orientation, against the papers' networks written out."""
 
+import dataclasses
 import math
 import os
 import pickle
@@ -197,6 +198,67 @@ def test_float32_is_folded_with_one_rounding(tmp_path: Path) -> None:
     model = convert.load(stored(tmp_path, w))
     exact = w["W_y"].double() @ w["W"].double()[5:]
     assert torch.equal(model.W_in[1], exact.float())
+
+
+# The activation, which no file says ----------------------------------------------------------------
+
+BY_HAND: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda x: x.clamp(min=0),
+    "quadratic": lambda x: x * x,
+    "gelu": lambda x: x * (1 + (x / math.sqrt(2)).erf()) / 2,
+    "identity": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("p", MODULI)
+@pytest.mark.parametrize("biases", [(), ("fc1",), ("fc2",), ("fc1", "fc2")])
+@pytest.mark.parametrize("act_fn", [None, *BY_HAND])
+def test_a_linear_pair_has_the_biases_of_the_file_and_the_activation_that_is_said(
+    tmp_path: Path, p: int, biases: tuple[str, ...], act_fn: str | None
+) -> None:
+    w = draw("linear_pair", p)
+    w |= {f"{each}.bias": w[f"{each}.weight"][:, 0] + 1 for each in biases}
+    source = convert.read(stored(tmp_path, w), act_fn=act_fn)
+    model, task = source.model(), ModularTask(p)
+    assert source.format == "linear_pair"
+    assert source.act_fn == act_fn
+    cfg = model.cfg
+    assert (cfg.act_fn, cfg.dtype) == (act_fn or "quadratic", "float64")
+    assert (cfg.bias_in, cfg.bias_out) == ("fc1" in biases, "fc2" in biases)
+    x = F.one_hot(task.tokens, p).double().flatten(1)
+    pre = x @ w["fc1.weight"].T + w.get("fc1.bias", torch.zeros(10))
+    expected = BY_HAND[cfg.act_fn](pre) @ w["fc2.weight"].T + w.get("fc2.bias", torch.zeros(p))
+    torch.testing.assert_close(logits_of(model, task.tokens), expected)
+
+
+@pytest.mark.parametrize("name", MLPS)
+def test_another_activation_changes_nothing_else(tmp_path: Path, name: str) -> None:
+    path = stored(tmp_path, draw(name))
+    papers, other = convert.load(path), convert.load(path, act_fn="gelu")
+    assert other.cfg == dataclasses.replace(papers.cfg, act_fn="gelu")
+    for key, tensor in papers.state_dict().items():
+        assert torch.equal(other.state_dict()[key], tensor)
+    same = convert.load(path, act_fn=papers.cfg.act_fn)
+    assert same.cfg == papers.cfg
+
+
+def test_biases_of_other_sizes_are_refused(tmp_path: Path) -> None:
+    w = draw("linear_pair")
+    for name, size, wanted in (("fc1.bias", 7, "d_mlp"), ("fc2.bias", 10, "p")):
+        words = rf"{name} has shape \[{size}\], expected \[{wanted}\], where d_mlp=10, p=7 so far"
+        with pytest.raises(ValueError, match=words):
+            convert.load(stored(tmp_path, w | {name: torch.zeros(size).double()}))
+
+
+def test_activations_that_cannot_be_chosen(tmp_path: Path) -> None:
+    pair = stored(tmp_path, draw("linear_pair"))
+    for unknown in ("tanh", "custom"):
+        with pytest.raises(ValueError, match=f"act_fn='{unknown}' is unknown: choose one of"):
+            convert.read(pair, act_fn=unknown)
+    bridge = stored(tmp_path, draw("transformer"))
+    assert convert.read(bridge).act_fn is None
+    with pytest.raises(ValueError, match=r"act_fn='relu' cannot .*pt, a transformer.*leave it out"):
+        convert.read(bridge, act_fn="relu")
 
 
 # Orientation ------------------------------------------------------------------------------------
@@ -448,13 +510,14 @@ def test_files_without_named_tensors(tmp_path: Path, held: object, words: str) -
     ("content", "words"),
     [
         ("1,2\n3\n", r"fc1.csv, line 2 has 1 numbers, expected 2 as in line 1"),
-        ("1,2\n3,x\n", r"fc1.csv, line 2: .*'x'; expected numbers between commas"),
+        ("1,2\n3,x\n", r"fc1.csv, line 2: 'x' is no plain decimal number; .* between commas"),
         ("1,2\n\n3,4\n", r"fc1.csv, line 2: "),
         ("1,2,\n", r"fc1.csv, line 1: "),
         ("1 2\n", r"fc1.csv, line 1: "),
         ("# 1,2\n", r"fc1.csv, line 1: "),
         ("", r"fc1.csv is empty"),
-        ("1,nan\n", r"fc1 holds NaN or infinity"),
+        ("1,nan\n", r"fc1.csv, line 1: 'nan' is no plain decimal .*, without NaN or infinity"),
+        ("1,1e999\n", r"fc1 holds NaN or infinity"),
     ],
 )
 def test_text_is_read_strictly(tmp_path: Path, content: str, words: str) -> None:

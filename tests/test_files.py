@@ -3,10 +3,13 @@
 import math
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from grok_interp import files
@@ -148,6 +151,51 @@ def test_a_pickle_under_a_safetensors_name_is_refused_and_not_run(tmp_path):
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         files.read_tensors(file, EXPECTED, ADVICE)
     assert not target.exists()
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("under", [None, "model"])
+def test_a_whole_module_is_told_to_be_saved_as_tensors(tmp_path, old, under):
+    module, file = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU()), tmp_path / "net.pt"
+    held = module if under is None else {under: module, "epoch": 3}
+    torch.save(held, file, _use_new_zipfile_serialization=not old)
+    words = r"run code, which is refused .*; use the other checkpoint.*torch.save\(model.state_dict\(\), "
+    with pytest.raises(ValueError, match=words):
+        files.read_torch_tensors(file, ADVICE)
+    # What it says to do is right.
+    torch.save(module.state_dict(), file)
+    found = files.read_torch_tensors(file, ADVICE)
+    assert torch.equal(found["0.weight"], module[0].weight.detach())
+
+
+def test_a_damaged_file_is_not_told_so(tmp_path):
+    torch.save(good(), tmp_path / "net.pt")
+    (tmp_path / "net.pt").write_bytes((tmp_path / "net.pt").read_bytes()[:300])
+    with pytest.raises(ValueError, match="use the other checkpoint$"):
+        files.read_torch_tensors(tmp_path / "net.pt", ADVICE)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["1_0", "nan", "inf", "-Infinity", "0x1p3", "1e", "e3", ".", "+-1", "1 0", "\u0661", "", "--1"],
+)
+def test_matrices_hold_plain_decimal_numbers_only(tmp_path, entry):
+    (tmp_path / "W.csv").write_text(f"1,2\n3,{entry}\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=rf"W.csv, line 2: {re.escape(repr(entry))} is no plain dec"
+    ):
+        files.read_matrix(tmp_path / "W.csv", ADVICE)
+
+
+@given(row=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
+def test_matrices_of_any_finite_numbers_come_back(tmp_path_factory, row):
+    file = tmp_path_factory.mktemp("matrix") / "W.csv"
+    shown = (repr, "{:.18e}".format, " {:+.17g}\t".format, "{:.17E}".format)
+    file.write_text("\n".join(",".join(map(show, row)) for show in shown))
+    expected = torch.tensor([row] * len(shown), dtype=torch.float64)
+    assert torch.equal(files.read_matrix(file, ADVICE), expected)
+    file.write_text("1.,.5,+7,-.25e+1\n")
+    assert files.read_matrix(file, ADVICE).tolist() == [[1.0, 0.5, 7.0, -2.5]]
 
 
 def test_a_file_that_is_not_there_is_named_with_the_advice(tmp_path):

@@ -580,7 +580,14 @@ def test_from_weights_takes_a_callable() -> None:
     ("change", "words"),
     [
         ({"W_out": torch.zeros(P, D)}, r"W_out has shape \[7, 12\], expected \[12, 7\].*transpose"),
-        ({"W_in": torch.zeros(2 * P, D)}, r"W_in has shape \[14, 12\].*reshape"),
+        (
+            {"W_in": torch.zeros(2 * P, D)},
+            r"W_in has shape \[14, 12\].*, \[2\*p, d_mlp\]: W_in.reshape\(2, p, d_mlp\)",
+        ),
+        (
+            {"W_in": torch.zeros(D, 2 * P)},
+            r"W_in has shape \[12, 14\].*nn.Linear's \[d_mlp, 2\*p\]: W.T.reshape\(2, p, d_mlp\)",
+        ),
         ({"W_in": torch.zeros(3, P, D)}, r"W_in has shape \[3, 7, 12\]"),
         ({"b_in": torch.zeros(P)}, r"b_in has shape \[7\], expected \[12\]"),
         ({"b_out": torch.zeros(D)}, r"b_out has shape \[12\], expected \[7\]"),

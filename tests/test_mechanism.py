@@ -1,14 +1,17 @@
 """Logits of known waves, and Fourier transforms over (a, b, c) as the second route to every number."""
 
 import math
+import re
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grok_interp import controls, grid, measures
+from grok_interp import ablate, census, controls, grid, measures, outputs
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask, Pairs
 from grok_interp.weights import MLPWeights
@@ -184,6 +187,26 @@ def test_the_controls_score_what_the_docstrings_say() -> None:
     assert float(measures.restricted_loss(frozen, task)) == pytest.approx(1.9, abs=0.1)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_table_of_labels_scores_what_the_docstrings_say(seed: int) -> None:
+    """Wrong on every held-out pair; only the excluded loss tells it from a network that adds."""
+    task = ModularTask(59)
+    split, uniform = task.split(0.5, seed=seed), math.log(59)
+    table = torch.zeros(59**2, 59)
+    table[split.train_index, split.train_labels] = 20.0
+    remembers, adds = says(table), says(20 * F.one_hot(task.labels, 59).float())
+    assert measures.accuracy(remembers, split.test) == 0
+    assert float(measures.loss(remembers, split.test)) == pytest.approx(uniform)
+    assert 0.0065 < measures.restricted_loss(remembers, task, pairs=split.test) < 0.0105
+    assert float(measures.logit_shares(remembers, task).sum()) == pytest.approx(0.5, abs=0.001)
+    assert float(measures.logit_shares(adds, task).sum()) == pytest.approx(1)
+    assert 0.0055 < measures.excluded_loss(remembers, split) < 0.0085
+    assert float(measures.excluded_loss(adds, split)) == pytest.approx(uniform)
+    for said in (sys.modules["grok_interp.mechanism"].__doc__, measures.restricted_loss.__doc__):
+        assert ".007 to .010" in said
+        assert ".006 to .008" in said
+
+
 # Losses of parts
 
 
@@ -301,6 +324,14 @@ def test_parts_add_up_to_the_margin(p: int, operation: str) -> None:
     right = torch.zeros(table.shape, dtype=torch.bool).scatter(1, labels[:, None], True)
     margin = table[right] - table.masked_fill(right, -math.inf).amax(1)
     torch.testing.assert_close(found.sum(), margin.mean())
+    # The mean over all pairs is that only where every class has a coordinate.
+    everywhere = measures.margin(says(noise(p * p, p, seed=2)), task).mean()
+    assert torch.isclose(found.sum(), everywhere) == (operation not in PRODUCTS)
+
+
+def test_the_docstring_says_where_parts_add_up_to_the_margin() -> None:
+    said = " ".join((measures.margin_attribution.__doc__ or "").split())
+    assert "Where every class has a coordinate the parts add up" in said
 
 
 def test_parts_of_known_waves_are_known() -> None:
@@ -359,6 +390,81 @@ def test_half_precision_is_measured_in_single() -> None:
     assert found.dtype == torch.float32
     wanted = measures.logit_shares(says(table.to(torch.bfloat16).float()), task)
     torch.testing.assert_close(found, wanted)
+
+
+# Interventions on the batch
+
+MEASURES = {
+    "logit_coefficients": lambda model, split: measures.logit_coefficients(model, split.task),
+    "logit_shares": lambda model, split: measures.logit_shares(model, split.task),
+    "sum_shares": lambda model, split: measures.sum_shares(model, split.task),
+    "key_frequencies": lambda model, split: measures.key_frequencies(model, split.task, 0.2),
+    "restricted_loss": lambda model, split: measures.restricted_loss(model, split.task, [1]),
+    "restricted_test": lambda model, split: measures.restricted_loss(
+        model, split.task, pairs=split.test
+    ),
+    "excluded_loss": lambda model, split: measures.excluded_loss(model, split, [1]),
+    "margin_attribution": lambda model, split: measures.margin_attribution(model, split.task),
+    "margin_test": lambda model, split: measures.margin_attribution(model, split.task, split.test),
+    "distance_irrelevance": lambda model, split: measures.distance_irrelevance(model, split.task),
+    "leakage": lambda model, split: torch.stack(
+        list(vars(measures.leakage(model, split.task)).values())
+    ),
+}
+
+
+@pytest.mark.parametrize("number", MEASURES.values(), ids=MEASURES)
+@pytest.mark.parametrize("operation", ["multiply", "2*a + 3*b"])
+@pytest.mark.parametrize("kind", ["mean", "resample"])
+def test_a_model_in_a_scope_runs_on_all_pairs_in_their_order(number, operation, kind) -> None:
+    """A mean depends on which pairs are in the batch; resampled rows, on their order as well."""
+    model, task = HookedMLP(p=7, d_mlp=12, seed=0), ModularTask(7, operation)
+    split = task.split(0.5, seed=0)
+    with model.intervened(ablate.Neurons(range(10), kind)):
+        table = measures.logits(model, task.tokens)
+        found = number(model, split)
+    torch.testing.assert_close(found, number(says(table), split))
+
+
+@pytest.mark.parametrize("kind", ["mean", "resample"])
+def test_the_scopes_logits_depend_on_the_batch(kind: str) -> None:
+    """Else the test above could not fail."""
+    model, task = HookedMLP(p=7, d_mlp=12, seed=0), ModularTask(7, "multiply")
+    some = task.tokens[task.has_coordinates]
+    with model.intervened(ablate.Neurons(range(10), kind)):
+        whole = measures.logits(model, task.tokens)[task.has_coordinates]
+        assert not torch.allclose(measures.logits(model, some), whole, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 70])
+def test_the_margin_is_attributed_in_chunks_of_any_size(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, split = network(7), ModularTask(7).split(0.5, seed=0)
+    whole = measures.margin_attribution(weights.logits, split.task, split.test)
+    monkeypatch.setattr(outputs, "CHUNK_ELEMENTS", size)
+    found = measures.margin_attribution(weights, split.task, split.test)
+    torch.testing.assert_close(found, whole)
+    none = Pairs(split.test.tokens[:0], split.test.labels[:0])
+    assert measures.margin_attribution(weights, split.task, none).isnan().all()
+
+
+# Sources
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        census.frequency_energy,
+        census.effective_frequencies,
+        census.frequency_census,
+        measures.margin_attribution,
+        measures.sum_shares,
+        measures.logit_shares,
+    ],
+)
+def test_each_measure_names_its_source(number) -> None:
+    assert re.search(r"arXiv \d{4}\.\d{5}|definition is this library's", number.__doc__)
 
 
 # Errors
