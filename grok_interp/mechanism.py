@@ -258,8 +258,9 @@ def margin_attribution(
     Args:
         model: Maps tokens to logits; see :mod:`.mechanism`.
         task: The task.
-        pairs: ``split.test``, ``split.train`` or a few pairs of one's own; None for all. Pairs whose
-            right class has no coordinate are left out, and classes without one are no rivals.
+        pairs: ``split.test``, ``split.train`` or a few pairs of one's own; None for all. The model runs
+            on all pairs of the task whichever are meant. Pairs whose right class has no coordinate are
+            left out, and classes without one are no rivals.
 
     Returns:
         Parts for k in 1..m//2, in the units of the logits; NaN for no pairs.

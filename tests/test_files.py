@@ -171,7 +171,7 @@ def test_a_whole_module_is_told_to_be_saved_as_tensors(tmp_path, old, under):
 def test_a_damaged_file_is_not_told_so(tmp_path):
     torch.save(good(), tmp_path / "net.pt")
     (tmp_path / "net.pt").write_bytes((tmp_path / "net.pt").read_bytes()[:300])
-    with pytest.raises(ValueError, match="use the other checkpoint$"):
+    with pytest.raises(ValueError, match=r"use the other checkpoint$"):
         files.read_torch_tensors(tmp_path / "net.pt", ADVICE)
 
 
