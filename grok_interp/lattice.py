@@ -44,16 +44,6 @@ def class_order(coordinates: Coordinates) -> Int[Tensor, " m"]:
     return classes
 
 
-def answer(coordinates: Coordinates) -> str:
-    """The direction on which the answer depends."""
-    return "a+b" if coordinates.sign > 0 else "a-b"
-
-
-def other(coordinates: Coordinates) -> str:
-    """The direction that is orthogonal to the answer's, but for the Nyquist frequency of even m."""
-    return "a-b" if coordinates.sign > 0 else "a+b"
-
-
 def checked_logits(values: Tensor, task: ModularTask) -> Tensor:
     """Logits in float32 at least, if they have the task's classes.
 

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from grok_interp import fourier, grid
-from grok_interp.lattice import answer, centred, coordinates_of, energy_along, other, variance_share
+from grok_interp.lattice import centred, coordinates_of, energy_along, variance_share
 from grok_interp.outputs import Model
 from grok_interp.tasks import Coordinates, ModularTask
 
@@ -107,4 +107,5 @@ def _leakage(values: Float[Tensor, "pairs *batch features"], coordinates: Coordi
         operand: F.pad(shares[operand], (1, 0))[..., doubled]
         for operand in grid.OPERANDS
     }
-    return Leakage(shares[answer(coordinates)], shares[other(coordinates)], alone["a"], alone["b"])
+    (other,) = {"a+b", "a-b"} - {coordinates.direction}
+    return Leakage(shares[coordinates.direction], shares[other], alone["a"], alone["b"])

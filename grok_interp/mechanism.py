@@ -35,7 +35,6 @@ from torch import Tensor
 from grok_interp import fourier, grid
 from grok_interp.grid import Frequencies
 from grok_interp.lattice import (
-    answer,
     centred,
     checked_logits,
     class_order,
@@ -128,7 +127,7 @@ def sum_shares(model: Model, task: ModularTask) -> Float[Tensor, "*batch k"]:
     """
     coordinates = coordinates_of(task)
     values = centred(model, task, coordinates)
-    energy = energy_along(values, answer(coordinates))
+    energy = energy_along(values, coordinates.direction)
     return variance_share(energy, energy.sum(-1), values)
 
 
@@ -296,14 +295,14 @@ def margin_attribution(
 
 def _place(coordinates: Coordinates) -> Int[Tensor, " pairs"]:
     """The coordinate of the answer of each pair of the lattice."""
-    return grid.place(coordinates.modulus, answer(coordinates))
+    return grid.place(coordinates.modulus, coordinates.direction)
 
 
 def _cosines(
     values: Float[Tensor, "pairs *batch m"], coordinates: Coordinates
 ) -> Float[Tensor, "*batch k"]:
     """``A_k``: the mean over all (a, b, c) that share ``a + b - c`` is a function on Z_m."""
-    by_answer = grid.along(values, answer(coordinates)).movedim(-1, 1)
+    by_answer = grid.along(values, coordinates.direction).movedim(-1, 1)
     by_error = grid.along(by_answer.flatten(0, 1), "a-b")
     return fourier.spectrum(by_error, 0).cos.movedim(0, -1)
 
@@ -314,7 +313,7 @@ def _split_along_answer(
     """Logits on the lattice, their means along the answer's direction, and these at frequencies."""
     index = grid.frequency_index(frequencies, coordinates.modulus)
     values = on_lattice(model, task, coordinates)
-    means = grid.along(values, answer(coordinates))
+    means = grid.along(values, coordinates.direction)
     return values, means, grid.keep(means, index)
 
 
