@@ -595,6 +595,7 @@ def test_frozen_input_by_ridge_and_by_training_agree(scored) -> None:
     assert max(per_matrix.values()) <= 0.1
 
 
+@pytest.mark.slow
 def test_readouts_are_fitted_whatever_the_thread_count():
     """Batched LU hangs after set_num_threads with some torch builds, so this runs in a child."""
     program = (
