@@ -35,7 +35,7 @@ from grok_interp.losses import pair_losses, pair_margins
 from grok_interp.neuron_ablation import Kind, other_rows
 from grok_interp.neuron_ablation import Neurons as Neurons
 from grok_interp.orders import change_norms as change_norms
-from grok_interp.orders import check_draws
+from grok_interp.orders import check_draws, likeness
 from grok_interp.orders import matched_sets as matched_sets
 from grok_interp.orders import ranking as ranking
 from grok_interp.outputs import looks_at_batches
@@ -123,20 +123,9 @@ def curve(
                 for label, values in (("accuracy", accuracy[1:]), ("loss", loss[1:])):
                     for how, number in _spread(values[:, place]).items():
                         row[f"random_{label}_{how}"] = number
-                row |= _likeness(order[:n], random[:, :n], norms.cpu())
+                row |= likeness(order[:n], random[:, :n], norms)
                 rows.append(row)
     return pd.DataFrame(rows).astype({"accuracy": float, "loss": float})
-
-
-def _likeness(
-    chosen: Int[Tensor, " n"], random: Int[Tensor, "draws n"], norms: Float[Tensor, " d_mlp"]
-) -> dict[str, float]:
-    """How far random sets are other sets, and how far their norms are the same."""
-    if len(chosen) == 0:
-        return {"random_overlap": 0.0, "random_norm": 1.0}
-    overlap = torch.isin(random, chosen).double().mean()
-    ratio = norms[random].norm(dim=-1) / norms[chosen].norm()
-    return {"random_overlap": float(overlap), "random_norm": float(ratio.double().mean())}
 
 
 @dataclass(frozen=True, eq=False)

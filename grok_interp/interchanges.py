@@ -53,7 +53,8 @@ def interchange(
 
     Returns:
         One row a basis: ``basis``, ``rank``, ``accuracy``, ``corrupted_accuracy`` (the same share
-        without interchange), and ``placebo_mean``, ``placebo_min``, ``placebo_max``.
+        without interchange), ``clean_accuracy`` (of the model on the clean pairs, more than which
+        no interchange of everything gives), and ``placebo_mean``, ``placebo_min``, ``placebo_max``.
 
     Raises:
         RuntimeError: With an older transformer-lens.
@@ -62,6 +63,8 @@ def interchange(
     """
     check_draws(draws)
     tools = _compat.interchange()
+    generator = torch.Generator().manual_seed(seed)
+    seeds = torch.randint(2**31, (draws,), generator=generator)
     with evaluating(model), torch.no_grad():
         source = tools.collect_activations(model, hook_name, pairs.clean.tokens, model)
 
@@ -71,6 +74,8 @@ def interchange(
             )
             return float((logits.argmax(-1) == pairs.clean.labels).double().mean())
 
+        answers = model(pairs.clean.tokens).argmax(-1).cpu()
+        clean = float((answers == pairs.clean.labels).double().mean())
         rows = []
         for name, given in bases.items():
             basis = _check_basis(name, given, source.shape[-1])
@@ -80,13 +85,13 @@ def interchange(
                     accuracy(
                         tools.NormMatchedPlacebo(exact, tools.random_basis(*basis.shape, each))
                     )
-                    for each in range(seed, seed + draws)
+                    for each in seeds.tolist()
                 ],
                 dtype=torch.float64,
             )
             none = tools.SubspaceInterchange(basis, 0.0)
             row = {"basis": name, "rank": basis.shape[1], "accuracy": accuracy(exact)}
-            row |= {"corrupted_accuracy": accuracy(none)}
+            row |= {"corrupted_accuracy": accuracy(none), "clean_accuracy": clean}
             row |= {"placebo_mean": float(placebos.mean())}
             row |= {"placebo_min": float(placebos.amin()), "placebo_max": float(placebos.amax())}
             rows.append(row)

@@ -17,8 +17,10 @@ from grok_interp.config import check_choice
 from grok_interp.neurons import NeuronTable
 
 Ranking = Literal["ipr", "amplitude", "frequency", "phase_residual", "random"]
-NEAREST = 8
+NEAREST = 16
 """A random neuron in the place of another is one of this many that are nearest to it in norm."""
+TIE = 1e-9
+"""Differences of logarithms below this are ties, which are broken at random."""
 
 
 def ranking(
@@ -84,13 +86,13 @@ def change_norms(
 def matched_sets(
     neurons: Int[Tensor, " n"], norms: Float[Tensor, " d_mlp"], draws: int, seed: int
 ) -> Int[Tensor, "draws n"]:
-    """For each of some neurons, in their order, a random one of like norm; none twice in a draw.
+    """For each of some neurons, in their order, a random other one of like norm; none twice in a draw.
 
-    It is drawn from the :data:`NEAREST` in the logarithm of the norm among neurons that are not in
-    the list, while there are any, and then among all others; so a list of all neurons has random
-    orders of all neurons for control, whose first n overlap with its own first n. A list of the
-    loudest neurons has no others as loud: :func:`curve` says how much sets overlap and how their norms
-    compare.
+    It is drawn from the :data:`NEAREST` in the logarithm of the norm among all neurons that the draw has
+    not taken yet. Members of the list may stand for each other: draws from the rest alone would all
+    be one set when the list is half of the network, and any set would look special beside them. So
+    the less there is to choose from, the more a random set overlaps with the list
+    (:func:`likeness`), and the less the comparison says.
 
     Args:
         neurons: Neurons in the order of ablation.
@@ -101,16 +103,14 @@ def matched_sets(
     generator = torch.Generator().manual_seed(seed)
     norms, neurons = norms.detach().double().cpu(), neurons.cpu()
     logarithm = norms.clamp(min=torch.finfo(norms.dtype).tiny).log()
-    listed = torch.zeros(len(norms), dtype=torch.bool)
-    listed[neurons] = True
-    n_others = int((~listed).sum())
     taken = torch.zeros(draws, len(norms), dtype=torch.bool)
     found = torch.empty(draws, len(neurons), dtype=torch.int64)
     chance = torch.rand(len(neurons), draws, generator=generator)
     for place, neuron in enumerate(neurons.tolist()):
-        barred = taken | listed if place < n_others else taken.clone()
+        barred = taken.clone()
         barred[:, neuron] = True
-        distance = (logarithm - logarithm[neuron]).abs().masked_fill(barred, torch.inf)
+        tie = TIE * torch.rand(barred.shape, generator=generator, dtype=torch.float64)
+        distance = ((logarithm - logarithm[neuron]).abs() + tie).masked_fill(barred, torch.inf)
         near, which = distance.topk(min(NEAREST, len(norms)), largest=False)
         n_near = near.isfinite().sum(-1)
         pick = (chance[place] * n_near).long().unsqueeze(-1)
@@ -119,6 +119,23 @@ def matched_sets(
         found[:, place] = drawn
         taken.scatter_(1, drawn[:, None], True)
     return found
+
+
+def likeness(
+    chosen: Int[Tensor, " n"], random: Int[Tensor, "draws n"], norms: Float[Tensor, " d_mlp"]
+) -> dict[str, float]:
+    """How far random sets are other sets, and how far their norms are the same.
+
+    Returns:
+        ``random_overlap``, the mean share of the random neurons that are among the chosen; and
+        ``random_norm``, the mean ratio of the sets' norms, roots of summed squares.
+    """
+    if len(chosen) == 0:
+        return {"random_overlap": 0.0, "random_norm": 1.0}
+    overlap = torch.isin(random, chosen.cpu()).double().mean()
+    norms = norms.cpu().double()
+    ratio = norms[random].norm(dim=-1) / norms[chosen.cpu()].norm()
+    return {"random_overlap": float(overlap), "random_norm": float(ratio.mean())}
 
 
 def check_draws(draws: int) -> None:

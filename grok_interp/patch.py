@@ -41,7 +41,7 @@ from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.interchanges import evaluating
 from grok_interp.interchanges import interchange as interchange
 from grok_interp.neurons import NeuronTable
-from grok_interp.orders import change_norms, check_draws, matched_sets
+from grok_interp.orders import change_norms, check_draws, likeness, matched_sets
 from grok_interp.planes import PlanePatch as PlanePatch
 from grok_interp.planes import Planes as Planes
 from grok_interp.planes import activation_planes as activation_planes
@@ -96,7 +96,8 @@ def by_neuron(
     width = model.cfg.d_mlp
     chosen = neuron_mask(neurons, width).nonzero().flatten()
     run = _Run.of(model, pairs, hook_name)
-    alone = [matched_sets(one[None], run.norms, draws, seed + int(one)) for one in chosen]
+    seeds = _seeds(width, seed)
+    alone = [matched_sets(one[None], run.norms, draws, seeds[int(one)]) for one in chosen]
     random = torch.cat(alone, 1) if alone else torch.empty(draws, 0, dtype=torch.int64)
     needed, place = torch.cat([chosen[None], random]).unique(return_inverse=True)
     found = run.patch(neuron_setter(), {"neuron": needed})
@@ -113,7 +114,7 @@ def by_frequency(
     draws: int = 20,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Patch all neurons of a frequency, one frequency at a time, beside as many of other frequencies.
+    """Patch all neurons of a frequency, one frequency at a time, beside random sets of as many.
 
     Args:
         model: The network, in any scope.
@@ -121,11 +122,13 @@ def by_frequency(
         table: Says which neurons are of which frequency.
         frequencies: Which; None for all.
         hook_name: ``hook_pre`` or ``hook_post``.
-        draws: Random sets of as many other neurons of like norm.
+        draws: Random sets of as many neurons of like norm.
         seed: Seed of the draws.
 
     Returns:
-        As :func:`by_neuron`, with columns ``frequency`` and ``neurons``, how many there are.
+        As :func:`by_neuron`, with columns ``frequency``, ``neurons``, how many there are, and
+        ``random_overlap`` and ``random_norm`` as in :func:`grok_interp.ablate.curve`: where the
+        random sets are nearly the neurons themselves, the control says nothing.
 
     Raises:
         ValueError: If the table is of another network's shape, a frequency is unknown, there are no
@@ -141,10 +144,10 @@ def by_frequency(
         )
     chosen = grid.frequency_index(frequencies, table.modulus)
     run = _Run.of(model, pairs, hook_name)
-    sets = {}
+    sets, seeds = {}, _seeds(table.modulus, seed)
     for frequency in chosen.tolist():
         neurons = table.at(frequency).nonzero().flatten().cpu()
-        random = matched_sets(neurons, run.norms, draws, seed + frequency)
+        random = matched_sets(neurons, run.norms, draws, seeds[frequency])
         sets[frequency] = torch.cat([neurons[None], random])
 
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
@@ -154,7 +157,8 @@ def by_frequency(
 
     frame = run.frame("frequency", chosen, run.patch_draws(setter, draws, chosen))
     frame.insert(2, "neurons", [sets[frequency].shape[1] for frequency in chosen.tolist()])
-    return frame
+    alike = [likeness(each[0], each[1:], run.norms) for each in sets.values()]
+    return pd.concat([frame, pd.DataFrame(alike)], axis=1)
 
 
 def by_plane(
@@ -206,6 +210,13 @@ def by_plane(
     return run.frame("frequency", chosen, run.patch_draws(setter, draws, chosen))
 
 
+def _seeds(n: int, seed: int) -> list[int]:
+    """A seed for each of n things, whichever of them are asked for; nearby seeds share none."""
+    generator = torch.Generator().manual_seed(seed)
+    seeds: list[int] = torch.randint(2**62, (n,), generator=generator).tolist()
+    return seeds
+
+
 def random_planes(features: int, draws: int, seed: int) -> Float[Tensor, "draws features 2"]:
     """Orthonormal bases of planes of uniformly random direction."""
     generator = torch.Generator().manual_seed(seed)
@@ -255,7 +266,7 @@ class _Run:
             names = list({hook_name, POST_HOOK})
             logits, cache = model.run_with_cache(pairs.clean.tokens, names_filter=names)
             corrupted, other = model.run_with_cache(pairs.corrupted.tokens, names_filter=POST_HOOK)
-            W_out = model.effective_weights().W_out
+            W_out = model.effective_weights().W_out.detach()
         norms = change_norms(other[POST_HOOK], cache[POST_HOOK], W_out)
         clean, without = (float(logit_difference(each, pairs)) for each in (logits, corrupted))
         if abs(clean - without) <= ROUNDING * torch.finfo(logits.dtype).eps * float(

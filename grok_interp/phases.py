@@ -29,7 +29,7 @@ from grok_interp.weight_hooks import MATRICES, Hooks, chosen_matrices, on_weight
 from grok_interp.weights import neuron_mask
 
 WHOLE = 1e-6
-"""How far, in half turns, an angle may be from a whole number of them."""
+"""How far, in half turns and relative to their number, an angle may be from a whole number of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,8 @@ def shift(
     rows = torch.tensor([name in chosen for name in MATRICES], device=angle.device)
     mask = neuron_mask(neurons, table.d_mlp).to(angle.device)
     nyquist = (2 * table.frequency == table.modulus) & rows[:, None] & mask
-    fraction = (angle / math.pi - (angle / math.pi).round()).abs().expand(table.d_mlp)
+    halves = torch.as_tensor(by, dtype=torch.float64, device=angle.device) / math.pi
+    fraction = ((halves - halves.round()).abs() / halves.abs().clamp(min=1)).expand(table.d_mlp)
     if bool((nyquist & (fraction > WHOLE)).any()):
         raise ValueError(
             f"{int((nyquist & (fraction > WHOLE)).any(0).sum())} neurons are at the Nyquist frequency "

@@ -1,5 +1,6 @@
 """Neuron ablations, orders, and curves beside matched random sets."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -142,27 +143,51 @@ def test_residuals_that_are_not_there_count_as_no_relation() -> None:
     assert (residual[ablate.ranking(table, "phase_residual")].diff() <= 0).all()
 
 
-def test_a_random_set_is_of_other_neurons_of_nearly_the_same_norms() -> None:
+def test_a_random_set_is_of_neurons_of_nearly_the_same_norms() -> None:
     norms = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     chosen = torch.randperm(300, generator=torch.Generator().manual_seed(1))[:60]
-    drawn = ablate.matched_sets(chosen, norms, 200, 0)
-    assert not torch.isin(drawn, chosen).any()
+    drawn = orders.matched_sets(chosen, norms, 200, 0)
     assert all(len(row.unique()) == 60 for row in drawn)
-    # Within the few nearest of the others, of which a handful are taken.
-    others = torch.tensor([n for n in range(300) if n not in set(chosen.tolist())])
+    assert (drawn != chosen).all()  # none in its own place
     for place in (0, 30, 59):
-        distance = (norms[others].log() - norms[chosen[place]].log()).abs()
-        near = others[distance.argsort()[: orders.NEAREST + 30]]
+        distance = (norms.log() - norms[chosen[place]].log()).abs()
+        near = distance.argsort()[: orders.NEAREST + 60]  # of which 60 at the most are taken
         assert torch.isin(drawn[:, place], near).all()
-    nearest = others[(norms[others].log() - norms[chosen[0]].log()).abs().argsort()]
-    counts = drawn[:, 0].bincount(minlength=300)[nearest[: orders.NEAREST]]
+    nearest = (norms.log() - norms[chosen[0]].log()).abs().argsort()[1 : orders.NEAREST + 1]
+    counts = drawn[:, 0].bincount(minlength=300)[nearest]
     assert counts.sum() == 200
-    assert (counts - 25).abs().max() < 5 * math.sqrt(25)  # uniform among the nearest
+    assert (counts - 12.5).abs().max() < 5 * math.sqrt(12.5)  # uniform among the nearest
+    found = orders.likeness(chosen, drawn, norms)
+    assert found["random_overlap"] == pytest.approx(
+        np.mean([len(set(row.tolist()) & set(chosen.tolist())) / 60 for row in drawn])
+    )
+    assert found["random_norm"] == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 9, 64, 128])
+def test_a_meaningless_set_lies_outside_its_controls_as_rarely_as_by_chance(n: int) -> None:
+    d, draws, trials = 256, 20, 200
+    generator = torch.Generator().manual_seed(0)
+    outside = 0
+    for trial in range(trials):
+        norms = torch.rand(d, generator=generator) + 0.1
+        effects = torch.randn(d, generator=generator) * norms
+        chosen = torch.randperm(d, generator=generator)[:n]
+        random = effects[orders.matched_sets(chosen, norms, draws, trial)].sum(1)
+        own = effects[chosen].sum()
+        outside += bool((own < random.min()) | (own > random.max()))
+    by_chance = 2 / (min(draws, orders.NEAREST) + 1)  # one neuron has 16 others to be compared with
+    assert abs(outside / trials - by_chance) < 4 * math.sqrt(by_chance * (1 - by_chance) / trials)
+
+
+def test_ties_are_broken_at_random() -> None:
+    drawn = orders.matched_sets(torch.arange(10), torch.ones(256), 200, 0)
+    assert len(drawn.unique()) > 250
 
 
 def test_the_control_of_one_neuron_is_never_itself() -> None:
     norms = torch.tensor([1000.0] + [1.0] * 11)
-    drawn = ablate.matched_sets(torch.tensor([0]), norms, 50, 0)
+    drawn = orders.matched_sets(torch.tensor([0]), norms, 50, 0)
     assert (drawn != 0).all()
     for d in (2, 17, 33, 513):
         every = torch.arange(d)
@@ -230,25 +255,32 @@ def test_a_curve_goes_from_no_neuron_to_all_in_even_steps() -> None:
     assert few["n"].tolist() == list(range(6))
 
 
-@pytest.mark.parametrize("kind", ["zero", "mean"])
-def test_the_control_is_the_ablation_of_the_matched_sets(kind: str) -> None:
-    model = make()
-    weights, order = model.weights().detach(), torch.arange(9)
-    post = weights.post(TASK.tokens)
-    after = {"zero": torch.zeros_like(post), "mean": post.mean(0).expand_as(post)}[kind]
-    norms = ablate.change_norms(post, after, weights.W_out)
-    drawn = ablate.matched_sets(order, norms, 4, seed=7)
-    frame = ablate.curve(model, order, TASK, kind=kind, counts=[6], draws=4, seed=7)
-    accuracies = []
-    for each in drawn:
-        with model.intervened(ablate.Neurons(each[:6], kind)):
-            accuracies.append(float(measures.accuracy(model, TASK)))
-    assert frame["random_overlap"].item() == 0  # D neurons, of which 9 are in the order
-    ratio = [float(norms[each[:6]].norm() / norms[:6].norm()) for each in drawn]
-    assert frame["random_norm"].item() == pytest.approx(np.mean(ratio))
-    assert frame["random_accuracy_mean"].item() == pytest.approx(np.mean(accuracies))
-    assert frame["random_accuracy_min"].item() == pytest.approx(min(accuracies))
-    assert frame["random_accuracy_max"].item() == pytest.approx(max(accuracies))
+@pytest.mark.parametrize("kind", ["zero", "mean", "resample"])
+@pytest.mark.parametrize("at", [PRE_HOOK, POST_HOOK])
+@pytest.mark.parametrize("hooked", [False, True])
+def test_the_control_is_the_ablation_of_the_matched_sets(kind: str, at: str, hooked: bool) -> None:
+    model, order = make("quadratic"), torch.arange(9)
+    with contextlib.ExitStack() as stack:
+        if hooked:
+            stack.enter_context(model.hooks(fwd_hooks=[(PRE_HOOK, lambda x, hook: x + 0.05)]))
+        post = model.run_with_cache(TASK.tokens)[1][POST_HOOK].detach()
+        with model.intervened(ablate.Neurons(range(D), kind, at, seed=7)):
+            after = model.run_with_cache(TASK.tokens)[1][POST_HOOK].detach()
+        norms = orders.change_norms(post, after, model.W_out.detach())
+        drawn = orders.matched_sets(order, norms, 4, seed=7)
+        frame = ablate.curve(
+            model, order, TASK, kind=kind, hook_name=at, counts=[6], draws=4, seed=7
+        )
+        losses = []
+        for each in drawn:
+            with model.intervened(ablate.Neurons(each[:6], kind, at, seed=7)):
+                losses.append(float(measures.loss(model, TASK)))
+    assert frame["random_loss_mean"].item() == pytest.approx(np.mean(losses))
+    assert frame["random_loss_min"].item() == pytest.approx(min(losses))
+    assert frame["random_loss_max"].item() == pytest.approx(max(losses))
+    found = orders.likeness(order[:6], drawn[:, :6], norms)
+    assert frame["random_overlap"].item() == pytest.approx(found["random_overlap"])
+    assert frame["random_norm"].item() == pytest.approx(found["random_norm"])
 
 
 def test_a_control_that_is_no_control_is_seen_in_the_overlap() -> None:

@@ -81,7 +81,8 @@ def norms_of(model: HookedMLP, pairs: Counterfactuals) -> Tensor:
 def test_the_control_of_a_neuron_is_other_neurons_of_its_norm(model, pairs) -> None:
     every = patch.by_neuron(model, pairs, draws=6, seed=3)
     for neuron in (4, 17):
-        drawn = ablate.matched_sets(torch.tensor([neuron]), norms_of(model, pairs), 6, 3 + neuron)
+        seed = patch._seeds(D, 3)[neuron]
+        drawn = ablate.matched_sets(torch.tensor([neuron]), norms_of(model, pairs), 6, seed)
         assert neuron not in drawn
         values = every["recovered"].to_numpy()[drawn[:, 0].numpy()]
         row = every.iloc[neuron]
@@ -101,10 +102,11 @@ def test_by_frequency_patches_the_neurons_of_a_frequency(model, pairs, hook_name
         chosen = table.at(row.frequency)
         assert row.neurons == int(chosen.sum())
         assert row.recovered == pytest.approx(patched_by_hand(model, pairs, chosen))
-        others = ablate.matched_sets(
-            chosen.nonzero().flatten(), norms_of(model, pairs), 4, row.frequency
-        )
-        assert not torch.isin(others, chosen.nonzero()).any()
+        seed = patch._seeds(P, 0)[row.frequency]
+        neurons_ = chosen.nonzero().flatten()
+        others = ablate.matched_sets(neurons_, norms_of(model, pairs), 4, seed)
+        overlap = torch.isin(others, neurons_).double().mean()
+        assert row.random_overlap == pytest.approx(float(overlap))
         recovered = [patched_by_hand(model, pairs, only(*each.tolist())) for each in others]
         assert row.random_mean == pytest.approx(np.mean(recovered))
         assert row.random_min == pytest.approx(min(recovered))
@@ -340,20 +342,34 @@ def test_interchange_through_transformer_lens_beside_its_placebo() -> None:
     expected = (logits.argmax(-1) == pairs.clean.labels).double().mean()
     assert frame.loc["k=3", "accuracy"] == pytest.approx(float(expected))
 
-    tools = _compat.interchange()
+
+@pytest.mark.needs_transformer_lens_4
+def test_the_placebo_of_an_interchange_moves_as_far_in_random_subspaces(model) -> None:
+    pairs = TASK.counterfactuals("sum", n=100, seed=2)
     clean, corrupted = (
         model.run_with_cache(side.tokens)[1][POST_HOOK].detach()
         for side in (pairs.clean, pairs.corrupted)
     )
+    basis = torch.linalg.qr(
+        torch.randn(D, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ).Q
+    frame = patch.interchange(model, pairs, {"x": basis}, draws=6, seed=4, strength=1.2)
+    seeds = torch.randint(2**31, (6,), generator=torch.Generator().manual_seed(4)).tolist()
     found = []
-    for seed in range(5):
-        other = tools.random_basis(300, 2 * (P // 2), seed).double()
+    for seed in seeds:
+        other = _compat.interchange().random_basis(D, 24, seed).double()
         step = (clean - corrupted) @ other @ other.T
-        far = ((clean - corrupted) @ together).norm(dim=1, keepdim=True)
-        post = corrupted + step / step.norm(dim=1, keepdim=True) * far
-        answers = (post @ model.W_out).argmax(-1)
+        far = 1.2 * ((clean - corrupted) @ basis).norm(dim=1, keepdim=True)
+        answers = ((corrupted + step / step.norm(dim=1, keepdim=True) * far) @ model.W_out).argmax(
+            -1
+        )
         found.append(float((answers == pairs.clean.labels).double().mean()))
-    assert frame.loc["all", "placebo_mean"] == pytest.approx(np.mean(found), abs=0.011)
+    row = frame.iloc[0]
+    assert 0.1 < row["placebo_mean"] < 0.9  # so that a placebo that does nothing would be seen
+    assert row["placebo_mean"] == pytest.approx(np.mean(found))
+    assert (row["placebo_min"], row["placebo_max"]) == pytest.approx((min(found), max(found)))
+    own = (model(pairs.clean.tokens).argmax(-1) == pairs.clean.labels).double().mean()
+    assert row["clean_accuracy"] == pytest.approx(float(own))
 
 
 @pytest.mark.needs_transformer_lens_4

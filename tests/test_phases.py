@@ -155,6 +155,9 @@ def test_at_nyquist_a_phase_turns_by_half_turns_only() -> None:
     table = neurons.extract(model, ModularTask(4))
     with model.intervened(phases.shift(table, math.pi)):
         assert torch.allclose(model.effective_weights().W_out, -wave.T)
+    single = HookedMLP.from_weights(*(each.float() for each in (model.W_in, model.W_out)))
+    for halves in range(-40, 40):  # also where float32 rounds the angle
+        phases.shift(neurons.extract(single, ModularTask(4)), halves * math.pi)
     with pytest.raises(ValueError, match="1 neurons are at the Nyquist frequency 2"):
         phases.shift(table, math.pi / 2)
     assert phases.shift(table, math.pi / 2, neurons=[]).fwd_hooks() == []
