@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from grok_interp import (
         ablate,
+        analytic,
         census,
         circuits,
         circular,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         phases,
         planes,
         polynomials,
+        presets,
         pretrained,
         report,
         runs,
@@ -79,6 +81,7 @@ __all__ = [
     "HookedMLP",
     "ModularTask",
     "ablate",
+    "analytic",
     "census",
     "circuits",
     "circular",
@@ -116,6 +119,7 @@ __all__ = [
     "phases",
     "planes",
     "polynomials",
+    "presets",
     "pretrained",
     "report",
     "runs",

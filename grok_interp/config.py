@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NamedActivation = Literal["relu", "quadratic", "gelu", "identity"]
 ActivationName = Literal[NamedActivation, "custom"]
+InitName = Literal["uniform", "normal"]
 DTypeName = Literal["float32", "float64", "float16", "bfloat16"]
 FrequencyMode = Literal["joint", "per_matrix", "input"]
 Waveform = Literal["square", "cosine", "trapezoid"]
@@ -171,6 +172,8 @@ class HookedMLPConfig:
         bias_out: Whether the logits have a bias ``b_out``.
         tied_operands: Whether both operands share one embedding, stored once as ``[1, p, d_mlp]``.
         output_scale: Factor on ``post @ W_out``.
+        init: How initial weights are drawn: ``"uniform"`` in ``+-1/sqrt(fan_in)``, as ``nn.Linear`` does
+            on concatenated one-hots, or ``"normal"``, standard normal, as in arXiv 2301.02679.
         init_scale: Factor on all initial weights, the alpha of Omnigrok (arXiv 2210.01117).
         seed: Seed of the initial weights; None for weights that were not drawn here.
         dtype: Floating-point type of the parameters.
@@ -184,6 +187,7 @@ class HookedMLPConfig:
     bias_out: bool = False
     tied_operands: bool = False
     output_scale: float = 1.0
+    init: InitName = "uniform"
     init_scale: float = 1.0
     seed: int | None = 0
     dtype: DTypeName = "float32"
@@ -194,6 +198,7 @@ class HookedMLPConfig:
         _check_count("d_mlp", self.d_mlp, 1)
         check_choice("act_fn", self.act_fn, ActivationName)
         check_choice("dtype", self.dtype, DTypeName)
+        check_choice("init", self.init, InitName)
         _check_range("output_scale", self.output_scale, -INF, INF, "()", "the factor on the logits")
         _check_range("init_scale", self.init_scale, 0, INF, "[)", "the factor on initial weights")
         for name in ("bias_in", "bias_out", "tied_operands"):

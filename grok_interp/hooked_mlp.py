@@ -45,7 +45,7 @@ from grok_interp.weights import (
     check_labels,
     check_tokens,
     check_weights,
-    draw_uniform,
+    draw,
     parameter_shapes,
 )
 
@@ -65,7 +65,7 @@ class MLP(nn.Module):
             return nn.Parameter(torch.zeros(shapes[name], dtype=dtype, device=cfg.device))
 
         self.act_fn = act_fn
-        self.init_scale = cfg.init_scale
+        self.init, self.init_scale = cfg.init, cfg.init_scale
         self.W_in = parameter("W_in")
         self.W_out = parameter("W_out")
         self.b_in = parameter("b_in") if cfg.bias_in else None
@@ -81,7 +81,7 @@ class MLP(nn.Module):
         fan_in = {"W_in": 2 * p, "b_in": 2 * p, "W_out": d_mlp, "b_out": d_mlp}
         with torch.no_grad():
             for name, tensor in self.named_parameters(recurse=False):
-                drawn = draw_uniform(tensor.shape, fan_in[name], generator)
+                drawn = draw(self.init, tensor.shape, fan_in[name], generator)
                 tensor.copy_(self.init_scale * drawn)
 
 
@@ -220,10 +220,11 @@ class HookedMLP(Scoped, Pretrained):
         return model
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw every parameter uniformly from ``+-init_scale/sqrt(fan_in)``.
+        """Draw every parameter as the configuration's ``init`` and ``init_scale`` say.
 
-        The fan-in of W_in and b_in is ``2 p``, that of W_out and b_out ``d_mlp``: what ``nn.Linear``
-        does on concatenated one-hots.
+        ``"uniform"`` draws from ``+-init_scale/sqrt(fan_in)``, with fan-in ``2 p`` for W_in and b_in
+        and ``d_mlp`` for W_out and b_out, which is what ``nn.Linear`` does on concatenated one-hots;
+        ``"normal"`` from a normal distribution with standard deviation ``init_scale``.
 
         Args:
             generator: Where to draw from. None draws from torch's default generator, as

@@ -50,7 +50,7 @@ class Job:
     def shape(self) -> tuple[object, ...]:
         """What jobs that train together have in common."""
         cfg, weights = self.model.cfg, self.model.weights()
-        shared = replace(cfg, seed=None, init_scale=1.0)
+        shared = replace(cfg, seed=None, init="uniform", init_scale=1.0)
         config = replace(self.config, **{name: _DEFAULTS[name] for name in UNSTACKED})
         return shared, weights.act_fn, config, len(self.split.train_index)
 

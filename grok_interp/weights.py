@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from grok_interp.config import ActivationName, HookedMLPConfig, check_choice
+from grok_interp.config import ActivationName, HookedMLPConfig, InitName, check_choice
 
 W_IN_HOOK = "blocks.0.mlp.hook_W_in"
 """Name of the hook point that W_in passes, ``[2, p, d_mlp]``."""
@@ -253,16 +253,18 @@ def parameter_shapes(cfg: HookedMLPConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def draw_uniform(
-    shape: Sequence[int], fan_in: int, generator: torch.Generator | None
+def draw(
+    init: InitName | str, shape: Sequence[int], fan_in: int, generator: torch.Generator | None
 ) -> Float[Tensor, "..."]:
-    """Entries uniform in ``+-1/sqrt(fan_in)``, drawn on the CPU in float32.
+    """Entries uniform in ``+-1/sqrt(fan_in)``, or standard normal, drawn on the CPU in float32.
 
     So a seed means the same weights on every device and in every precision. None draws from
     torch's default generator.
     """
-    bound = 1 / math.sqrt(fan_in)
     drawn = torch.empty(tuple(shape), dtype=torch.float32, device="cpu")
+    if init == "normal":
+        return drawn.normal_(generator=generator)
+    bound = 1 / math.sqrt(fan_in)
     return drawn.uniform_(-bound, bound, generator=generator)
 
 

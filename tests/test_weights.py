@@ -212,7 +212,7 @@ def test_weights_that_fit_are_handed_through():
 
 def test_draws_fill_the_interval_and_a_seed_repeats_them():
     draws = [
-        weights.draw_uniform([100, 100], 25, torch.Generator().manual_seed(seed))
+        weights.draw("uniform", [100, 100], 25, torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     ]
     assert torch.equal(draws[0], draws[1])
@@ -225,15 +225,15 @@ def test_draws_fill_the_interval_and_a_seed_repeats_them():
 
 def test_a_draw_with_a_generator_leaves_the_global_one_alone():
     before = torch.get_rng_state()
-    weights.draw_uniform([4], 4, torch.Generator().manual_seed(0))
+    weights.draw("uniform", [4], 4, torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_seed_means_the_same_weights_whatever_the_default_dtype():
-    expected = weights.draw_uniform((3, 4), 9, torch.Generator().manual_seed(0))
+    expected = weights.draw("uniform", (3, 4), 9, torch.Generator().manual_seed(0))
     torch.set_default_dtype(torch.float64)
     try:
-        found = weights.draw_uniform((3, 4), 9, torch.Generator().manual_seed(0))
+        found = weights.draw("uniform", (3, 4), 9, torch.Generator().manual_seed(0))
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(found, expected)

@@ -1,0 +1,98 @@
+"""Published quadratic networks and how they were trained, by name.
+
+Two parametrisations of ``f = W_out (W_in x)^2`` on one-hot pairs, the same functions of their weights
+but for a factor:
+
+- *mean-field* (Gromov, arXiv 2301.02679, section 2): ``f / (2 p N)``, standard normal weights;
+- that of Doshi et al. (arXiv 2310.13061, appendix A): no factor, weights normal with standard
+  deviation ``(16 N)^(-1/3)``.
+
+Both are trained on all training pairs at once with mean squared error on one-hot labels, the mean taken
+over classes as well.
+
+The learning rate of gradient descent. In mean-field form W_in and W_out are of order 1 and must change
+by as much. The gradient in an entry of W_out is ``2/p (f - y) h / (2 p N)`` averaged over pairs, of
+which one in p has the label that the entry is for: of order ``1 / (p^3 N)``, and so is that in an entry
+of W_in. Hence ::
+
+    lr = rate p^3 N
+
+with a rate that does not depend on the size (docs/gromov.md has the sizes that it was checked at). The
+networks are homogeneous of degree 3, so weights s times as large under a factor ``s^-3`` take steps
+``s^2`` times as large: without the factor, ``lr = rate p^3 N (2 p N)^(-2/3)``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from grok_interp.config import HookedMLPConfig, TrainConfig
+
+RATE = 4e-4
+"""Learning rate of gradient descent over ``p^3 N``; see docs/gromov.md for where it diverges."""
+
+
+def mean_field(p: int = 97, d_mlp: int = 500, seed: int = 0) -> HookedMLPConfig:
+    """The network of arXiv 2301.02679: ``W_out (W_in x)^2 / (2 p N)``, weights N(0, 1)."""
+    return HookedMLPConfig(
+        p=p,
+        d_mlp=d_mlp,
+        act_fn="quadratic",
+        output_scale=1 / (2 * p * d_mlp),
+        init="normal",
+        seed=seed,
+    )
+
+
+def doshi(p: int = 97, d_mlp: int = 500, seed: int = 0) -> HookedMLPConfig:
+    """The network of arXiv 2310.13061: ``W_out (W_in x)^2``, weights N(0, (16 N)^(-2/3))."""
+    return HookedMLPConfig(
+        p=p,
+        d_mlp=d_mlp,
+        act_fn="quadratic",
+        init="normal",
+        init_scale=(16 * d_mlp) ** (-1 / 3),
+        seed=seed,
+    )
+
+
+def gradient_descent(model: HookedMLPConfig, rate: float = RATE, **fields: Any) -> TrainConfig:
+    """Full-batch gradient descent on mean squared error, without regularisation.
+
+    The learning rate is the module's rule, for whatever factor ``model`` has on its logits.
+
+    Args:
+        model: A quadratic network.
+        rate: Learning rate over ``p^3 N``, in mean-field form.
+        **fields: Fields of :class:`TrainConfig` that replace these, such as ``momentum=0.9`` (which
+            makes each step ``1 / (1 - momentum)`` times as long in the end: lower the rate).
+
+    Raises:
+        ValueError: If the network is not quadratic.
+    """
+    if model.act_fn != "quadratic":
+        raise ValueError(
+            f"act_fn={model.act_fn!r}: the rule for the learning rate is derived for 'quadratic' networks; "
+            "give TrainConfig an lr of your own"
+        )
+    size = model.p**3 * model.d_mlp
+    factor = (2 * model.p * model.d_mlp * model.output_scale) ** (-2 / 3)
+    config = TrainConfig(optimizer="sgd", loss="mse", lr=rate * size * factor, weight_decay=0.0)
+    return dataclasses.replace(config, **fields)
+
+
+def adamw(weight_decay: float = 5.0, **fields: Any) -> TrainConfig:
+    """AdamW with learning rate .01 on mean squared error, as in arXiv 2310.13061.
+
+    Its step does not scale with the gradient, so no rule is needed; its decay shrinks weights to
+    zero that are of order 1, as those in mean-field form, and suits :func:`doshi`.
+
+    Args:
+        weight_decay: The paper has 0, 5, 15 and 20.
+        **fields: Fields of :class:`TrainConfig` that replace these.
+    """
+    config = TrainConfig(
+        optimizer="adamw", loss="mse", lr=1e-2, weight_decay=weight_decay, steps=500
+    )
+    return dataclasses.replace(config, **fields)
