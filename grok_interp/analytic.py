@@ -141,4 +141,4 @@ def _zero_neuron(task: ModularTask, act_fn: str, output_scale: float) -> Float[T
     (label,) = task.labels[~task.has_coordinates].unique()
     column[2, label] = 1
     # Both activations are 1 at 1, so the logit is the cube, or the square, of the factor.
-    return column * output_scale ** (-1 / DEGREE[act_fn])
+    return column * math.pow(output_scale, -1 / DEGREE[act_fn])
