@@ -32,7 +32,7 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float64, Int
 from torch import Tensor
 
 from grok_interp import circular, waveforms
@@ -70,8 +70,9 @@ def solution(
     neurons' share depends on their phases), phi_a and phi_b are uniform, and A is such that the
     correct logit is 1 in the mean over phases; the other logits then are ``-1/(m-1)``, for odd m
     and a one-to-one read-out. For quadratic activations and odd m, ``A = (2 / N)^(1/3)``, and
-    ``(4 p)^(1/3)`` with ``output_scale = 1 / (2 p N)``. Few neurons solve the task in part; tables of
-    accuracy by width are in docs/gromov.md.
+    ``(4 p)^(1/3)`` with ``output_scale = 1 / (2 p N)``. Phases are random, so few neurons solve the task
+    in part: docs/gromov.md has accuracy by width. ReLU needs more, and so do classes that many sums
+    lead to, which add up what does not cancel; ``measures.accuracy`` tells.
 
     Args:
         task: A task with coordinates: sums ``f(a) + g(b)``, products ``f(a) * g(b)`` for prime p, or
@@ -102,37 +103,48 @@ def solution(
     amplitude = (
         2 / (SUM_COEFFICIENT[str(act_fn), str(input_waveform)] * n_waves * output_scale)
     ) ** (1 / DEGREE[act_fn])
-    columns = _waves(found, n_waves, amplitude, str(input_waveform), seed)
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    phase = torch.pi * (2 * torch.rand(2, n_waves, generator=generator, dtype=torch.float64) - 1)
+    frequency = 1 + torch.arange(n_waves) % ((found.modulus - 1) // 2)
+    made = columns(found, frequency, phase, amplitude, input_waveform=input_waveform)
     if has_zero:
-        columns = torch.cat([columns, _zero_neuron(task, str(act_fn), output_scale)], -1)
-    W_a, W_b, W_out = columns.float().unbind(0)
+        made = torch.cat([made, _zero_neuron(task, str(act_fn), output_scale)], -1)
+    W_a, W_b, W_out = made.float().unbind(0)
     return HookedMLP.from_weights(
         torch.stack([W_a, W_b]), W_out.T, act_fn=str(act_fn), output_scale=output_scale
     )
 
 
-def _waves(
-    found: Coordinates, n: int, amplitude: float, waveform: str, seed: int | torch.Generator
-) -> Float[Tensor, "3 p n"]:
-    """The columns of n neurons, W_a, W_b and the transpose of W_out, in float64."""
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    drawn = torch.pi * (2 * torch.rand(2, n, generator=generator, dtype=torch.float64) - 1)
-    k = 1 + torch.arange(n) % ((found.modulus - 1) // 2)
-    # A wave in s v with phase phi_b is one in v with phase s phi_b.
-    phases = torch.stack([drawn[0], found.sign * drawn[1], circular.wrap(drawn.sum(0))])
-    level = torch.full((n,), amplitude, dtype=torch.float64)
-    points = found.incidence
-    return torch.stack(
-        [
-            waveforms.sample(
-                "cosine" if row == 2 else waveform, found.modulus, k, level, phi, incidence=seen
-            )
-            for row, (phi, seen) in enumerate(zip(phases, points, strict=True))
-        ]
-    )
+def columns(
+    coordinates: Coordinates,
+    frequency: Int[Tensor, " n"],
+    phase: Float64[Tensor, "2 n"],
+    amplitude: float,
+    *,
+    input_waveform: SolvingWaveform | str = "cosine",
+) -> Float64[Tensor, "3 p n"]:
+    """W_a, W_b and the transpose of W_out of neurons with given frequencies and input phases.
+
+    Args:
+        coordinates: Where the task is addition; tokens without a coordinate get 0.
+        frequency: k of each neuron, in 1..m//2.
+        phase: phi_a and phi_b in radians; for a difference, of the wave in ``-v(b)``.
+        amplitude: A, in the units of the weights.
+        input_waveform: ``"cosine"`` or ``"square"``.
+    """
+    # A wave in -v with phase phi_b is one in v with phase -phi_b.
+    own = torch.stack([phase[0], coordinates.sign * phase[1], circular.wrap(phase.sum(0))])
+    level = torch.full(frequency.shape, amplitude, dtype=torch.float64)
+    waves = [
+        waveforms.sample(waveform, coordinates.modulus, frequency, level, phi, incidence=seen)
+        for waveform, phi, seen in zip(
+            (input_waveform, input_waveform, "cosine"), own, coordinates.incidence, strict=True
+        )
+    ]
+    return torch.stack(waves)
 
 
-def _zero_neuron(task: ModularTask, act_fn: str, output_scale: float) -> Float[Tensor, "3 p 1"]:
+def _zero_neuron(task: ModularTask, act_fn: str, output_scale: float) -> Float64[Tensor, "3 p 1"]:
     """A neuron that gives a logit of 1 to the class of pairs without coordinates, if one is zero."""
     found = task.require_coordinates("")
     column = torch.zeros(3, task.p, 1, dtype=torch.float64)

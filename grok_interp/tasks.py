@@ -178,7 +178,7 @@ class ModularTask:
         if self.coordinates is None:
             raise ValueError(
                 f"no coordinates were found in which {self.operation!r} mod {self.p} is addition (tried "
-                f"F(f(a) + g(b)), and F(f(a) * g(b)) if p is prime): {instead}"
+                f"F(f(a) + g(b)), and F(f(a) * g(b)) for primes from 5): {instead}"
             )
         return self.coordinates
 

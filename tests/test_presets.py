@@ -1,0 +1,145 @@
+"""Published quadratic networks: their scales, the rule for the learning rate, and that they grok."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from grok_interp import config, neurons, presets, training
+from grok_interp.config import HookedMLPConfig, RunConfig, TrainConfig
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.tasks import ModularTask
+
+ROOT = Path(__file__).parents[1]
+
+
+def first(metric, level: float) -> int:
+    return int(metric.index[metric >= level][0])
+
+
+def test_scales_are_the_published_ones():
+    field, plain = HookedMLP(presets.mean_field(31, 400, 2)), HookedMLP(presets.doshi(31, 400, 2))
+    assert field.cfg.output_scale == pytest.approx(1 / (2 * 31 * 400))
+    assert plain.cfg.output_scale == 1.0
+    for model, std in ((field, 1.0), (plain, (16 * 400) ** (-1 / 3))):
+        assert model.cfg.act_fn == "quadratic"
+        for weight in (model.W_in.detach(), model.W_out.detach()):
+            assert float(weight.std()) == pytest.approx(std, rel=0.03)
+            assert float(weight.mean()) == pytest.approx(0, abs=0.03 * std)
+    torch.testing.assert_close(plain.W_in, field.W_in * (16 * 400) ** (-1 / 3))
+
+
+def test_the_rule_for_the_learning_rate_is_exact_under_a_change_of_factor():
+    """Weights s times as large under a factor s^-3 take the same steps, s times as large."""
+    p, n, s = 11, 60, 0.3
+    split = ModularTask(p).split(0.7, seed=0)
+    field = HookedMLP(presets.mean_field(p, n)).double()
+    scaled = HookedMLP.from_weights(
+        s * field.W_in.detach(),
+        s * field.W_out.detach(),
+        act_fn="quadratic",
+        output_scale=field.cfg.output_scale / s**3,
+    )
+    for model in (field, scaled):
+        how = presets.gradient_descent(model.cfg, 3e-3, steps=200, momentum=0.5, progress=False)
+        training.train(model, split, how)
+    torch.testing.assert_close(scaled.W_in, s * field.W_in, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(scaled.W_out, s * field.W_out, rtol=1e-8, atol=1e-10)
+
+
+def test_other_fields_replace_those_of_the_preset():
+    cfg = presets.mean_field(23, 500)
+    how = presets.gradient_descent(cfg, 1e-3, steps=7, momentum=0.9)
+    assert how == TrainConfig(
+        steps=7, lr=1e-3 * 23**3 * 500, weight_decay=0.0, optimizer="sgd", momentum=0.9, loss="mse"
+    )
+    assert presets.adamw(0.0, lr=0.5) == TrainConfig(
+        steps=500, lr=0.5, weight_decay=0.0, optimizer="adamw", loss="mse"
+    )
+
+
+def test_the_rule_is_refused_for_other_activations():
+    with pytest.raises(ValueError, match=r"act_fn='relu'.*quadratic"):
+        presets.gradient_descent(HookedMLPConfig(p=23))
+
+
+def test_presets_need_no_torch():
+    code = "import sys; from grok_interp import presets; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_long_run_is_the_published_setting():
+    run = config.read_toml(RunConfig, ROOT / "demos" / "gromov_p97.toml")
+    assert run.model == presets.mean_field(97, 500)
+    expected = presets.gradient_descent(run.model, 1e5 / (97**3 * 500))
+    assert run.train.lr == pytest.approx(expected.lr) == 1e5
+    for name in ("optimizer", "loss", "weight_decay", "momentum", "batch_size"):
+        assert getattr(run.train, name) == getattr(expected, name)
+    assert (run.split.train_fraction, run.split.label_noise) == (0.5, 0.0)
+
+
+FIELD = presets.mean_field(31, 300)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        presets.gradient_descent(FIELD, 3.2e-3),
+        presets.gradient_descent(FIELD, 3.2e-4, momentum=0.9),
+        presets.adamw(0.0),
+    ],
+    ids=["gradient descent", "momentum", "AdamW without decay"],
+)
+def test_quadratic_networks_grok_without_regularisation(how):
+    """arXiv 2301.02679: no weight decay, no noise, all pairs of the train split at once."""
+    task = ModularTask(31)
+    model = HookedMLP(FIELD)
+    rules = {"steps": 2000, "eval_every": 25, "stop": "test_accuracy >= 0.99", "progress": False}
+    run = training.train(model, task.split(0.7, seed=0), how, checkpoint_every=10**6, **rules)
+    metrics = run.metrics
+    memorised = first(metrics.train_accuracy, 0.99)
+    assert run.ended.startswith("stop rule")
+    assert metrics.test_accuracy[memorised] < 0.1  # it memorises first
+    assert metrics.test_loss[memorised] > metrics.test_loss[0] > metrics.test_loss.iloc[-1]
+    table, start = neurons.extract(model, task), neurons.extract(run[0], task)
+    assert float(table.median_abs_phase_residual) < 0.2
+    assert float(start.median_abs_phase_residual) > 1.3
+
+
+@pytest.mark.slow
+def test_one_rate_serves_three_sizes_and_one_learning_rate_does_not():
+    sizes = {(23, 500, 0.7): 0, (31, 300, 0.7): 0, (47, 400, 0.6): 0}
+    rate = 1.6e-3
+    for p, n, fraction in sizes:
+        cfg = presets.mean_field(p, n)
+        split = ModularTask(p).split(fraction, seed=0)
+        how = presets.gradient_descent(cfg, rate, steps=2500, eval_every=25, progress=False)
+        run = training.train(
+            HookedMLP(cfg), split, how, stop="test_accuracy >= 0.99", checkpoint_every=10**6
+        )
+        sizes[p, n, fraction] = first(run.metrics.train_accuracy, 0.99)
+        assert run.ended.startswith("stop rule"), (p, n)
+        with pytest.raises(FloatingPointError):  # eight times the rate is too much for each
+            training.train(
+                HookedMLP(cfg), split, presets.gradient_descent(cfg, 8 * rate), steps=500
+            )
+    steps = list(sizes.values())
+    assert max(steps) < 2.5 * min(steps)
+    # One learning rate does not serve them: twice the largest network's, which that network stands,
+    # is too much for the smallest; the smallest one's is too little for the largest.
+    large, small = presets.mean_field(47, 400), presets.mean_field(23, 500)
+    lr = {cfg.p: presets.gradient_descent(cfg, rate).lr for cfg in (large, small)}
+    twice = presets.gradient_descent(large, rate, lr=2 * lr[47], steps=500, progress=False)
+    run = training.train(HookedMLP(large), ModularTask(47).split(0.6, seed=0), twice)
+    assert run.metrics.train_accuracy.max() > 0.9
+    how = presets.gradient_descent(small, rate, lr=2 * lr[47], steps=500, progress=False)
+    with pytest.raises(FloatingPointError):
+        training.train(HookedMLP(small), ModularTask(23).split(0.7, seed=0), how)
+    slow = presets.gradient_descent(large, rate, lr=lr[23], steps=2500, progress=False)
+    run = training.train(HookedMLP(large), ModularTask(47).split(0.6, seed=0), slow)
+    assert run.metrics.train_accuracy.max() < 0.9
