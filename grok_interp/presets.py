@@ -32,6 +32,14 @@ from grok_interp.config import HookedMLPConfig, TrainConfig
 RATE = 4e-4
 """Learning rate of gradient descent over ``p^3 N``; see docs/gromov.md for where it diverges."""
 
+FUNCTIONS = (
+    *("a + b", "a - b", "2*a + 3*b", "a**2 + b", "a**2 + b**2", "a**3 + b**2"),
+    *("(a + b)**2", "(a + b)**3", "(a**2 + b)**2", "a*b", "a**2 * b", "a**2 * b**2", "(a*b)**2"),
+    *("a**2 + a*b + b**2", "a**2 + a*b + b**2 + a", "a**3 + a*b", "a**3 + a*b**2 + b"),
+)
+"""Modular functions to learn, as in arXiv 2301.02679 and arXiv 2201.02177: sums h(g1(a) + g2(b)) and
+products of that form, which the papers' criterion calls learnable, then four that have none."""
+
 
 def mean_field(p: int = 97, d_mlp: int = 500, seed: int = 0) -> HookedMLPConfig:
     """The network of arXiv 2301.02679: ``W_out (W_in x)^2 / (2 p N)``, weights N(0, 1)."""

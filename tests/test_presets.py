@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from grok_interp import config, neurons, presets, training
+from grok_interp import config, ensemble, neurons, presets, training
 from grok_interp.config import HookedMLPConfig, RunConfig, TrainConfig
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
@@ -143,3 +143,26 @@ def test_one_rate_serves_three_sizes_and_one_learning_rate_does_not():
     slow = presets.gradient_descent(large, rate, lr=lr[23], steps=2500, progress=False)
     run = training.train(HookedMLP(large), ModularTask(47).split(0.6, seed=0), slow)
     assert run.metrics.train_accuracy.max() < 0.9
+
+
+@pytest.mark.slow
+def test_published_functions_are_learned_where_a_form_is_found():
+    """arXiv 2301.02679: sums and products are; a form in a and b needs nearly all pairs; one never is."""
+    p, fractions = 23, (0.7, 0.95)
+    tasks = {name: ModularTask(p, name) for name in presets.FUNCTIONS}
+    held_out = {}
+    for fraction in fractions:
+        models = [HookedMLP(presets.doshi(p, 300)) for _ in tasks]
+        splits = [task.split(fraction, seed=0) for task in tasks.values()]
+        how = presets.adamw(5.0, steps=400, eval_every=400, progress=False)
+        for name, run in zip(tasks, ensemble.train(models, splits, how), strict=True):
+            assert run.metrics.train_accuracy.iloc[-1] == 1.0, name
+            held_out[name, fraction] = float(run.metrics.test_accuracy.iloc[-1])
+    for name, task in tasks.items():
+        if task.coordinates is not None:
+            assert min(held_out[name, fraction] for fraction in fractions) > 0.98, name
+        else:
+            assert held_out[name, 0.7] < 0.5, name
+    assert held_out["a**2 + a*b + b**2", 0.95] > 0.9
+    assert held_out["a**3 + a*b**2 + b", 0.95] < 0.1
+    assert [task.coordinates is None for task in tasks.values()] == [False] * 13 + [True] * 4
