@@ -9,8 +9,8 @@ is made from this run's own initial input weights and noisy labels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from dataclasses import replace
+from typing import get_args
 
 import pandas as pd
 import torch
@@ -20,6 +20,12 @@ from torch import Tensor
 from grok_interp import controls, idealize, measures, neurons
 from grok_interp.config import FrequencyMode, Recipe
 from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.milestones import Milestones as Milestones
+from grok_interp.milestones import Onset as Onset
+from grok_interp.milestones import Regimes as Regimes
+from grok_interp.milestones import milestones as milestones
+from grok_interp.milestones import onset as onset
+from grok_interp.milestones import regimes as regimes
 from grok_interp.neurons import NeuronTable
 from grok_interp.trajectory import Trajectory
 from grok_interp.weights import MLPWeights
@@ -40,6 +46,8 @@ DEFINITIONS = {
         for mode in MODES
     },
     "ipr": "mean over neurons of the mean IPR of their three columns",
+    "ipr_lower": "lower quartile of the same over neurons",
+    "ipr_upper": "upper quartile of the same over neurons",
     "phase_residual": "median absolute phase residual in radians, joint, weighted by amplitude",
     "agreement": "share of neurons whose three columns by themselves have one frequency",
     "power_share_a": "share of W_a's energy about its column means at its columns' own frequencies",
@@ -123,44 +131,6 @@ def start_is_unknown(trajectory: Trajectory) -> bool:
     return not torch.equal(HookedMLP(plain).W_in, first.W_in.cpu())
 
 
-@dataclass(frozen=True)
-class Onset:
-    """When a metric came to stay above a level.
-
-    Attributes:
-        step: The first step from which on it is above at every measurement; if ``censored``, the
-            last step measured.
-        censored: Whether it does not stay above the level within the run (right-censored).
-    """
-
-    step: int
-    censored: bool
-
-    def __str__(self) -> str:
-        return f"not by step {self.step}" if self.censored else f"step {self.step}"
-
-
-def onset(metric: pd.Series[Any], level: float) -> Onset:
-    """First step at which ``metric`` is above ``level`` and stays there to the end.
-
-    Args:
-        metric: Values by step, as a column of :func:`table` or of ``trajectory.metrics``; NaN is
-            not above anything.
-        level: The level.
-
-    Raises:
-        ValueError: If nothing was measured.
-    """
-    if len(metric) == 0:
-        raise ValueError("the metric has no values: pass a column of dynamics.table(trajectory)")
-    above = (metric > level).to_numpy()
-    below = (~above).nonzero()[0]
-    first = 0 if len(below) == 0 else int(below[-1]) + 1
-    if first == len(metric):
-        return Onset(int(metric.index[-1]), censored=True)
-    return Onset(int(metric.index[first]), censored=False)
-
-
 def _measured(
     weights: MLPWeights,
     start: MLPWeights,
@@ -183,6 +153,8 @@ def _measured(
         "test_accuracy": right[:, split.test_index].mean(-1),
         **{f"idealised_{mode}": accuracy for mode, (_, accuracy) in found.items()},
         "ipr": joint.neuron_ipr.mean(-1),
+        "ipr_lower": joint.neuron_ipr.quantile(0.25, -1),
+        "ipr_upper": joint.neuron_ipr.quantile(0.75, -1),
         "phase_residual": joint.median_abs_phase_residual,
         "agreement": by_itself.agreement,
         "r2_square": _median(joint.r2_square[:, :2]),

@@ -152,3 +152,39 @@ def axis_part(
     axes = {"a": "a b ...", "b": "b a ..."}[operand]
     lattice = rearrange(activations, f"(a b) ... -> {axes}", a=p)
     return rearrange(keep(lattice, frequency_index(frequencies, p)), f"{axes} -> (a b) ...")
+
+
+def signed_frequencies(p: int) -> Int[Tensor, " p"]:
+    """Frequencies of b in :func:`power_spectrum`, ``-((p - 1)//2) .. p//2``."""
+    return torch.arange(-((p - 1) // 2), p // 2 + 1)
+
+
+def power_spectrum(
+    activations: Float[Tensor, "pairs *features"],
+) -> Float[Tensor, "k_a p *features"]:
+    """Energy at each pair of frequencies (k_a, k_b), signs told apart; all entries add up to sum f^2.
+
+    ``|F(k_a, k_b)|^2 / p^2`` with ``F(u, v) = sum f(a, b) exp(-2 pi i (u a + v b) / p)``. A real f has
+    as much at (-u, -v), so rows are k_a = 0..p//2 and columns :func:`signed_frequencies`, and each
+    entry holds both. ``cos(k (a + b) + phi)`` is at (k, k), ``cos(k (a - b) + phi)`` at (k, -k),
+    functions of a at (k, 0), of b at (0, k), and the constant at (0, 0). Where k_a is its own
+    negative (0, and p/2 for even p) entries of negative k_b are 0. (arXiv 2301.02679, figure 2.)
+
+    Args:
+        activations: One row for each pair, in the order of ``task.tokens``.
+
+    Raises:
+        ValueError: If the rows are not a grid.
+    """
+    p = side(len(activations))
+    square = rearrange(activations, "(a b) ... -> a b ...", a=p)
+    columns = signed_frequencies(p)
+    every: Tensor = torch.fft.fft2(square, dim=(0, 1)).abs().square() / p**2
+    power = every[: p // 2 + 1, columns % p]
+    # How many of (u, v) and (-u, -v) each entry stands for: where u = -u only v >= 0 is kept.
+    itself = (columns == 0) | (2 * columns == p)
+    stands_for = torch.full((p // 2 + 1, p), 2.0)
+    for row in {0, p // 2} if p % 2 == 0 else {0}:
+        stands_for[row] = torch.where(columns < 0, 0.0, torch.where(itself, 1.0, 2.0))
+    weight = stands_for.to(power).reshape(*stands_for.shape, *[1] * (power.ndim - 2))
+    return power * weight

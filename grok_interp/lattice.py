@@ -15,6 +15,7 @@ from grok_interp import fourier, grid
 from grok_interp.fourier import ROUNDING_STEPS as ROUNDING
 from grok_interp.outputs import Model, logits
 from grok_interp.tasks import NO_COORDINATE, Coordinates, ModularTask
+from grok_interp.weights import MLPWeights, SupportsWeights
 
 
 def coordinates_of(task: ModularTask) -> Coordinates:
@@ -104,3 +105,33 @@ def variance_share(
     step = ROUNDING * torch.finfo(values.dtype).eps * values.abs().amax((0, -1))
     total = torch.where(total > step.square(), total, torch.nan)
     return part / total.unsqueeze(-1)
+
+
+def functions_of_pairs(
+    model: SupportsWeights | MLPWeights, task: ModularTask, neuron: int, label: int
+) -> dict[str, Float[Tensor, " pairs"]]:
+    """One neuron's pre-activation and activation and one logit on all pairs, for figures.
+
+    Args:
+        model: A HookedMLP or the weights of one network.
+        task: The task, in whose coordinates pairs are ordered: (0, 0), (0, 1), ...
+        neuron: Which neuron.
+        label: Which class.
+
+    Raises:
+        ValueError: If the task has no coordinates, the weights hold a batch, or there is no such
+            neuron or class.
+    """
+    weights = (model if isinstance(model, MLPWeights) else model.weights()).detach()
+    if weights.batch_shape:
+        raise ValueError(f"the weights hold a batch of shape {weights.batch_shape}: index it first")
+    if not 0 <= neuron < weights.d_mlp or not 0 <= label < weights.p:
+        raise ValueError(
+            f"neuron {neuron} and class {label} must be in 0..{weights.d_mlp - 1} and 0..{weights.p - 1}"
+        )
+    tokens = task.tokens[coordinates_of(task).lattice].to(weights.W_in.device)
+    return {
+        f"pre-activation of neuron {neuron}": weights.pre(tokens)[:, neuron],
+        f"activation of neuron {neuron}": weights.post(tokens)[:, neuron],
+        f"logit of class {label}": logits(weights, tokens)[:, label],
+    }

@@ -12,8 +12,10 @@ cancels the others. What is left of them says how exact the cancellation is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -38,12 +40,43 @@ class Leakage:
         difference: Share along a - b at k; for subtraction these two change places.
         a: Share at frequency 2k of a alone.
         b: Share at frequency 2k of b alone.
+        modulus: m, which tells the two m with as many frequencies apart.
     """
 
     sum: Float[Tensor, "*batch k"]
     difference: Float[Tensor, "*batch k"]
     a: Float[Tensor, "*batch k"]
     b: Float[Tensor, "*batch k"]
+    modulus: int
+
+    @property
+    def totals(self) -> dict[str, Float[Tensor, "*batch"]]:
+        """Shares over all frequencies: ``sum``, ``difference``, ``2a`` and ``2b``.
+
+        For odd m every frequency is the double of one, so ``2a`` is all that varies with a alone.
+        For even m only even ones are: each is counted once here, though two k fold to it.
+        """
+        doubles = self.modulus // 4 if self.modulus % 2 == 0 else self.modulus // 2
+        return {
+            "sum": self.sum.sum(-1),
+            "difference": self.difference.sum(-1),
+            "2a": self.a[..., :doubles].sum(-1),
+            "2b": self.b[..., :doubles].sum(-1),
+        }
+
+
+def leakage_totals(networks: Mapping[str, Leakage]) -> pd.DataFrame:
+    """:attr:`Leakage.totals` of several networks, one row each, for a table or a figure's titles.
+
+    Args:
+        networks: :class:`Leakage` without batch axes by what it is of ("at init", "trained",
+            "analytic"); of logits or of activations.
+    """
+    rows = {
+        name: {part: float(share) for part, share in found.totals.items()}
+        for name, found in networks.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def leakage(model: Model, task: ModularTask) -> Leakage:
@@ -108,4 +141,4 @@ def _leakage(values: Float[Tensor, "pairs *batch features"], coordinates: Coordi
         for operand in grid.OPERANDS
     }
     (other,) = {"a+b", "a-b"} - {coordinates.direction}
-    return Leakage(shares[coordinates.direction], shares[other], alone["a"], alone["b"])
+    return Leakage(shares[coordinates.direction], shares[other], alone["a"], alone["b"], m)

@@ -25,9 +25,11 @@ from grok_interp.circuits import circularity as circularity
 from grok_interp.circuits import distance_irrelevance as distance_irrelevance
 from grok_interp.circuits import gradient_symmetricity as gradient_symmetricity
 from grok_interp.config import LossName, check_choice
+from grok_interp.lattice import functions_of_pairs as functions_of_pairs
 from grok_interp.leakage import Leakage as Leakage
 from grok_interp.leakage import activation_leakage as activation_leakage
 from grok_interp.leakage import leakage as leakage
+from grok_interp.leakage import leakage_totals as leakage_totals
 from grok_interp.losses import pair_losses as pair_losses
 from grok_interp.losses import pair_margins as pair_margins
 from grok_interp.mechanism import excluded_loss as excluded_loss

@@ -1,0 +1,27 @@
+"""Figures: data in, plotly figure out. Nothing is computed here that a table does not hold.
+
+One colour per meaning throughout, from the palette of Okabe and Ito, which colour-blind readers can
+tell apart; dashes and symbols differ as well, so that figures survive being printed in grey.
+"""
+
+from __future__ import annotations
+
+from grok_interp.figures.comparisons import accuracy_by_width as accuracy_by_width
+from grok_interp.figures.comparisons import grokking_time as grokking_time
+from grok_interp.figures.comparisons import phase_diagram as phase_diagram
+from grok_interp.figures.effects import ablation_curves as ablation_curves
+from grok_interp.figures.effects import effect_beside_controls as effect_beside_controls
+from grok_interp.figures.learning import ipr_through_training as ipr_through_training
+from grok_interp.figures.learning import learning_curves as learning_curves
+from grok_interp.figures.learning import training_summary as training_summary
+from grok_interp.figures.pairs import preactivation_images as preactivation_images
+from grok_interp.figures.style import CHANCE as CHANCE
+from grok_interp.figures.style import CONTROL as CONTROL
+from grok_interp.figures.style import HARD_CONTROL as HARD_CONTROL
+from grok_interp.figures.style import IDEAL as IDEAL
+from grok_interp.figures.style import TEST as TEST
+from grok_interp.figures.style import TRAIN as TRAIN
+from grok_interp.figures.style import WEIGHT as WEIGHT
+from grok_interp.figures.waves import RESIDUAL_BINS as RESIDUAL_BINS
+from grok_interp.figures.waves import neuron_waves as neuron_waves
+from grok_interp.figures.waves import residual_histogram as residual_histogram
