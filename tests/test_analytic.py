@@ -253,7 +253,7 @@ def test_the_authors_own_solution_is_of_this_form(fixtures: Path) -> None:
     # The rest have a frequency that is a multiple of 17: constants.
     assert float(own[..., ~waves].std(-2).max()) < 1e-3 * amplitude
     shares = [
-        [float(share.sum()) for share in vars(leakage.leakage(model, task)).values()]
+        [float(share) for share in leakage.leakage(model, task).totals.values()]
         for model in (theirs, analytic.solution(task, 94))
     ]
     for theirs_share, our_share in zip(*shares, strict=True):
