@@ -53,6 +53,8 @@ def test_each_column_is_that_number_of_that_checkpoint(
     joint = neurons.extract(model, task)
     by_itself = neurons.extract(model, task, "per_matrix")
     assert row["ipr"] == pytest.approx(float(joint.ipr.mean()), rel=1e-5)
+    quartiles = np.quantile(joint.ipr.mean(0), [0.25, 0.75])
+    np.testing.assert_allclose(row[["ipr_lower", "ipr_upper"]].astype(float), quartiles, rtol=1e-5)
     assert row["phase_residual"] == pytest.approx(float(joint.median_abs_phase_residual), rel=1e-5)
     assert row["agreement"] == pytest.approx(float(by_itself.agrees.double().mean()))
     for i, name in enumerate(("a", "b", "out")):

@@ -104,3 +104,45 @@ def test_what_is_no_grid_is_refused() -> None:
         grid.part(torch.zeros(9, 1), "2a")
     with pytest.raises(ValueError, match="operand='c'"):
         grid.axis_part(torch.zeros(9, 1), "c")
+
+
+@pytest.mark.parametrize("p", MODULI)
+def test_power_stands_at_its_pair_of_frequencies(p: int) -> None:
+    signed = grid.signed_frequencies(p).tolist()
+    assert len(signed) == p
+    for k in range(1, (p - 1) // 2 + 1):
+        doubled = min(2 * k % p, -2 * k % p)
+        for (i, j, frequency), place in {
+            (1, 1, k): (k, k),
+            (1, -1, k): (k, -k),
+            (1, 0, 2 * k): (doubled, 0),
+            (0, 1, 2 * k): (0, doubled),
+            (1, 0, k): (k, 0),
+            (0, 1, k): (0, k),
+        }.items():
+            x = wave(p, i, j, frequency, 0.4)
+            power = grid.power_spectrum(x)[..., 0]
+            assert power.shape == (p // 2 + 1, p)
+            there = power[place[0], signed.index(place[1])]
+            torch.testing.assert_close(there, x.square().sum())
+            torch.testing.assert_close(power.sum(), there)
+
+
+@pytest.mark.parametrize("p", MODULI)
+def test_power_adds_up_and_agrees_with_the_real_basis(p: int) -> None:
+    generator = torch.Generator().manual_seed(p)
+    x = torch.randn(p * p, 2, generator=generator, dtype=torch.float64)
+    power, signed = grid.power_spectrum(x), grid.signed_frequencies(p)
+    torch.testing.assert_close(power.sum((0, 1)), x.square().sum(0))
+    # Both signs together are the power of products of sines and cosines.
+    real, rows = fourier.transform_grid(x).square(), fourier.row_frequencies(p)
+    for k in range(p // 2 + 1):
+        for j in range(p // 2 + 1):
+            block = real[rows == k][:, rows == j].sum((0, 1))
+            torch.testing.assert_close(power[k, signed.abs() == j].sum(0), block)
+    # Along a + b it is the energy of the means over pairs that share the sum.
+    along = fourier.spectrum(grid.along(x, "a+b"), 0).power * p
+    for k in range(1, p // 2 + 1):
+        torch.testing.assert_close(power[k, signed == k][0], along[k - 1])
+    with pytest.raises(ValueError, match="not p \\* p"):
+        grid.power_spectrum(x[1:])

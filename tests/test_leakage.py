@@ -158,3 +158,50 @@ def test_what_does_not_vary_leaks_nothing_and_mistakes_are_named() -> None:
         measures.leakage(says(noise(49, 7)), ModularTask(7, "a**2 + b"))
     with pytest.raises(ValueError, match="gives 8 classes and the task has p=7"):
         measures.leakage(says(noise(49, 8)), task)
+
+
+@pytest.mark.parametrize("p", [9, 10, 12, 13])
+def test_totals_count_each_function_of_one_operand_once(p: int) -> None:
+    task, table = ModularTask(p), noise(p * p, p, seed=p)
+    found = measures.leakage(says(table), task)
+    square = (table - table.mean(1, keepdim=True)).reshape(p, p, p)
+    variance = (square - square.mean((0, 1))).square().sum()
+    alone = torch.fft.fft(square.mean(1), dim=0).abs().square().sum(-1)
+    # Of even p only even frequencies are doubles.
+    doubles = alone[1:] if p % 2 else alone[2::2]
+    torch.testing.assert_close(found.totals["2a"], doubles.sum() / variance)
+    torch.testing.assert_close(found.totals["sum"], found.sum.sum())
+    row = measures.leakage_totals({"noise": found}).loc["noise"]
+    assert row.index.tolist() == ["sum", "difference", "2a", "2b"]
+    assert row["2b"] == pytest.approx(float(found.totals["2b"]))
+
+
+def test_totals_of_one_neuron_are_the_known_proportions() -> None:
+    task, names = ModularTask(13), ["sum", "difference", "2a", "2b"]
+    weights = quadratic(13, 2, noise(1, 2))
+    found = {
+        "logits": measures.leakage(weights, task),
+        "activations": measures.activation_leakage(weights.post(task.tokens), task),
+    }
+    for _, row in measures.leakage_totals(found).iterrows():
+        assert row[names].tolist() == pytest.approx([0.4, 0.4, 0.1, 0.1])
+    batch = measures.leakage(MLPWeights(noise(2, 2, 13, 5), noise(2, 5, 13, seed=1)), task)
+    assert batch.totals["2a"].shape == (2,)
+
+
+def test_functions_of_pairs_come_in_the_order_of_coordinates() -> None:
+    """A product of (a, b) has its neuron's wave where the logarithms add up."""
+    for operation in ("add", "multiply"):
+        task = ModularTask(7, operation)
+        weights = MLPWeights(noise(2, 7, 4), noise(4, 7, seed=1), act_fn="quadratic")
+        pre, post, logit = measures.functions_of_pairs(weights, task, 2, 5).values()
+        for row, (a, b) in enumerate(task.tokens[task.coordinates.lattice].tolist()):
+            tokens = torch.tensor([[a, b]])
+            assert pre[row] == weights.W_in[0, a, 2] + weights.W_in[1, b, 2]
+            torch.testing.assert_close(logit[row], weights.logits(tokens)[0, 5])
+        torch.testing.assert_close(post, pre.square())
+        assert len(pre) == (49 if operation == "add" else 36)
+    with pytest.raises(ValueError, match=r"neuron 4 and class 0 must be in 0\.\.3 and 0\.\.6"):
+        measures.functions_of_pairs(weights, task, 4, 0)
+    with pytest.raises(ValueError, match="batch of shape"):
+        measures.functions_of_pairs(MLPWeights(noise(2, 2, 7, 4), noise(2, 4, 7)), task, 0, 0)

@@ -408,7 +408,10 @@ MEASURES = {
     "margin_test": lambda model, split: measures.margin_attribution(model, split.task, split.test),
     "distance_irrelevance": lambda model, split: measures.distance_irrelevance(model, split.task),
     "leakage": lambda model, split: torch.stack(
-        list(vars(measures.leakage(model, split.task)).values())
+        [
+            getattr(measures.leakage(model, split.task), part)
+            for part in ("sum", "difference", "a", "b")
+        ]
     ),
 }
 

@@ -78,7 +78,7 @@ def learning_curves(
 
 
 def training_summary(
-    metrics: pd.DataFrame, milestones: Mapping[str, float], chance: float, title: str
+    metrics: pd.DataFrame, milestones: Mapping[str, float | int], chance: float, title: str
 ) -> go.Figure:
     """Loss, accuracy, weight norms and gradient norms along a run (arXiv 2301.02679, figure 1).
 
@@ -128,7 +128,7 @@ def ipr_through_training(
     title: str,
     *,
     analytic: float | None = None,
-    boundaries: Sequence[float] = (),
+    boundaries: Sequence[float | int] = (),
 ) -> go.Figure:
     """Mean IPR of the neurons along a run, accuracy below it (arXiv 2301.02679, figure 5).
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from grok_interp import grid
 from grok_interp.figures.style import styled
+from grok_interp.fourier import ROUNDING_STEPS
 
 GAP = 0.06
 """Share of the figure between columns, room for a colour bar."""
@@ -65,8 +66,11 @@ def preactivation_images(
             p = grid.side(len(values))
             image = rearrange(values.detach().cpu().double(), "(a b) -> a b", a=p)
             power = grid.power_spectrum(image.reshape(-1))
-            power[0, 0] = 0
-            share = power / power.sum().clamp_min(torch.finfo(power.dtype).tiny)
+            constant = (0, grid.signed_frequencies(p) == 0)
+            rounding = (ROUNDING_STEPS * torch.finfo(values.dtype).eps) ** 2 * power[constant]
+            power[constant] = 0
+            # Of a constant nothing is left but rounding, which is no structure.
+            share = power / power.sum() if power.sum() > rounding else 0 * power
             drawn = (
                 (image, list(range(p)), list(range(p)), "Cividis", f"{name}, {network}"),
                 (
@@ -100,4 +104,5 @@ def preactivation_images(
                 figure.update_yaxes(title=axes[1], title_standoff=2, row=row, col=col)
     figure.update_annotations(font_size=11)
     height = 140 + 260 * rows
-    return styled(figure, title, height, margin={"l": 70, "r": 50, "t": 130, "b": 60})
+    # Titles of the columns have three lines; nothing is in the legend.
+    return styled(figure, title, height).update_layout(margin={"t": 130, "r": 50})

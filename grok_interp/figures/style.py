@@ -92,7 +92,7 @@ def reference(figure: go.Figure, y: float, text: str, **where: Any) -> None:
     )
 
 
-def mark_steps(figure: go.Figure, steps: Mapping[str, float], rows: int, cols: int) -> None:
+def mark_steps(figure: go.Figure, steps: Mapping[str, float | int], rows: int, cols: int) -> None:
     """Thin vertical lines in every panel, named in the first row."""
     for place, (name, step) in enumerate(steps.items()):
         for row in range(1, rows + 1):
