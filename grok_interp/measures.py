@@ -7,7 +7,8 @@ axes. Pairs are worked through in chunks, so memory does not grow with ``p * p *
 Ties count as wrong: a model that gives all classes one logit has accuracy 0, not 1/p.
 
 Measures of the mechanism come from :mod:`.mechanism`, :mod:`.leakage`, :mod:`.circuits` and
-:mod:`.census`, and are all reached from here.
+:mod:`.census`, phases of learning from corrupted labels from :mod:`.corruption`, and all are reached
+from here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from grok_interp.circuits import circularity as circularity
 from grok_interp.circuits import distance_irrelevance as distance_irrelevance
 from grok_interp.circuits import gradient_symmetricity as gradient_symmetricity
 from grok_interp.config import LossName, check_choice
+from grok_interp.corruption import generalisation_phase as generalisation_phase
 from grok_interp.leakage import Leakage as Leakage
 from grok_interp.leakage import activation_leakage as activation_leakage
 from grok_interp.leakage import leakage as leakage
