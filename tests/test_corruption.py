@@ -81,10 +81,10 @@ def test_what_is_no_share_is_refused_by_name(wrong: float, place: int) -> None:
 @pytest.mark.parametrize(
     ("weight_decay", "steps", "train", "test", "phase"),
     [
-        (0, 1000, 0.978, 0.983, "coexistence"),
-        (5, 500, 0.786, 1.0, "partial inversion"),
-        (15, 500, 0.654, 1.0, "full inversion"),
-        (20, 5000, 0.009, 0.011, "forgetting"),
+        (0.0, 1000, 0.978, 0.983, "coexistence"),
+        (5.0, 500, 0.786, 1.0, "partial inversion"),
+        (15.0, 500, 0.654, 1.0, "full inversion"),
+        (20.0, 5000, 0.009, 0.011, "forgetting"),
     ],
 )
 def test_the_published_phases_are_reached(
