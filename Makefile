@@ -30,7 +30,7 @@ demo: $(STAMP) ## the main job: train, extract, idealize, control (a few minutes
 test: $(STAMP) ## unit tests
 	$(BIN)/python -m pytest
 
-demos: $(STAMP) ## run the notebooks in demos/ (each under two minutes)
+demos: $(STAMP) ## run the notebooks in demos/ (each under three minutes)
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -o addopts= -W default --durations=0 --durations-min=1 demos/*.ipynb
 
 test-slow: $(STAMP) ## tests that train for longer

@@ -25,6 +25,7 @@ from grok_interp.circuits import circularity as circularity
 from grok_interp.circuits import distance_irrelevance as distance_irrelevance
 from grok_interp.circuits import gradient_symmetricity as gradient_symmetricity
 from grok_interp.config import LossName, check_choice
+from grok_interp.corruption import generalisation_phase as generalisation_phase
 from grok_interp.lattice import functions_of_pairs as functions_of_pairs
 from grok_interp.leakage import Leakage as Leakage
 from grok_interp.leakage import activation_leakage as activation_leakage

@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from grok_interp import fourier
 from grok_interp.config import check_choice
 from grok_interp.neurons import NeuronTable
 
-Ranking = Literal["ipr", "amplitude", "frequency", "phase_residual", "random"]
+Ranking = Literal["ipr", "ipr_with_constant", "amplitude", "frequency", "phase_residual", "random"]
 NEAREST = 16
 """A random neuron in the place of another is one of this many that are nearest to it in norm."""
 TIE = 1e-9
@@ -30,7 +31,9 @@ def ranking(
 
     Args:
         table: The network's table.
-        by: ``"ipr"`` (mean of the three columns'); ``"amplitude"`` (geometric mean of the three);
+        by: ``"ipr"`` (mean of the three columns'); ``"ipr_with_constant"`` (the same with the
+            constant as one more frequency, as arXiv 2310.13061 prunes, in token order: a column's mean
+            lowers or raises it, and a constant column has 1); ``"amplitude"`` (geometric mean of the three);
             ``"frequency"`` (all neurons of one output frequency after the other, the frequency with
             the largest summed amplitude first, and the loudest neuron of each first);
             ``"phase_residual"`` (absolute value; neurons without one count as pi/2, no relation);
@@ -52,6 +55,8 @@ def ranking(
         key = torch.rand(table.d_mlp, generator=torch.Generator().manual_seed(seed))
     elif by == "ipr":
         key = table.neuron_ipr
+    elif by == "ipr_with_constant":
+        key = fourier.ipr(table.weights.columns(), -2, include_constant=True).mean(-2)
     elif by == "amplitude":
         key = amplitude
     elif by == "phase_residual":

@@ -125,6 +125,23 @@ def test_rankings_sort_by_what_they_name() -> None:
     assert sorted(one.tolist()) == list(range(D))
 
 
+def test_the_published_ranking_counts_the_constant_as_a_frequency() -> None:
+    weights = make().weights().detach()
+    # Neuron 0 has nearly constant columns, which are one "frequency" there and noise without.
+    weights.W_in[..., 0] = 5 + 0.01 * weights.W_in[..., 0]
+    weights.W_out[0] = 5 + 0.01 * weights.W_out[0]
+    table = neurons.extract(weights, TASK)
+    columns = torch.cat([weights.W_in, weights.W_out.T[None]]).double()
+    power = torch.fft.rfft(columns, dim=1).abs().square()
+    ipr = (power.square().sum(1) / power.sum(1).square()).mean(0)
+    order = ablate.ranking(table, "ipr_with_constant")
+    assert (ipr[order].diff() <= 1e-6).all()
+    assert order[0] == 0
+    assert torch.equal(ablate.ranking(table, "ipr_with_constant", descending=False), order.flip(0))
+    assert table.neuron_ipr.argmax() != 0
+    assert ablate.ranking(table, "ipr")[0] != 0
+
+
 def test_ranking_by_frequency_takes_the_loudest_frequency_first() -> None:
     table = neurons.extract(make(), TASK)
     order = ablate.ranking(table, "frequency").tolist()
