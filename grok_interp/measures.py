@@ -7,7 +7,8 @@ axes. Pairs are worked through in chunks, so memory does not grow with ``p * p *
 Ties count as wrong: a model that gives all classes one logit has accuracy 0, not 1/p.
 
 Measures of the mechanism come from :mod:`.mechanism`, :mod:`.leakage`, :mod:`.circuits` and
-:mod:`.census`, and are all reached from here.
+:mod:`.census`, phases of learning from corrupted labels from :mod:`.corruption`, and all are reached
+from here.
 """
 
 from __future__ import annotations
