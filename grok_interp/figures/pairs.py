@@ -85,7 +85,7 @@ def preactivation_images(
                 row = 2 * place + step + 1
                 panel = figure.get_subplot(row, col)
                 figure.add_heatmap(
-                    z=z.numpy(),
+                    z=z.float().numpy(),  # enough to look at, in half the file
                     x=x,
                     y=y,
                     name=label,
