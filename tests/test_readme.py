@@ -74,6 +74,18 @@ def test_the_interventions_of_the_readme_run(capsys: pytest.CaptureFixture[str])
         assert (Path(__file__).parents[1] / path).exists()
 
 
+@pytest.mark.slow
+def test_the_quadratic_example_groks_and_the_network_by_hand_is_right() -> None:
+    section = README.split("## Quadratic networks, and networks by hand")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(compile(code[1], "README.md", "exec"), names)
+    events = names["dynamics"].milestones(names["run"].metrics)
+    assert events.memorised.step < events.grokked.step < 1500
+    assert float(names["measures"].accuracy(names["by_hand"], names["task"])) == 1.0
+
+
 def test_modules_in_the_box_exist() -> None:
     table = README.split("## In the box")[1].split("## ")[0]
     rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)

@@ -15,7 +15,7 @@ from grok_interp import grid
 from grok_interp.figures.style import styled
 from grok_interp.fourier import ROUNDING_STEPS
 
-GAP = 0.06
+GAP = 0.1
 """Share of the figure between columns, room for a colour bar."""
 BAR = {"thickness": 8, "tickfont": {"size": 9}, "xpad": 2}
 
