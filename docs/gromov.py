@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from grok_interp import analytic, ensemble, measures, presets, training
+from grok_interp.config import HookedMLPConfig
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 
 SEEDS = range(3)
 WIDTHS = (20, 50, 97, 150, 200, 300, 500)
-SIZES = ((23, 500, 0.7), (31, 300, 0.7), (47, 400, 0.6))
-RATES = (4e-4, 1.6e-3, 6.4e-3, 1.28e-2)
+SIZES = (
+    *((31, 100), (31, 200), (31, 400), (31, 800), (31, 1600)),
+    *((17, 300), (23, 300), (31, 300), (43, 300), (59, 300)),
+)
+RATE = 1.6e-3
+LIMITS = (3.2e-3, 2.56e-2)
+"""Rates that are stable and that are not at every size."""
+PRECISION = 1.15
+"""How well the largest stable rate is found, as a ratio."""
 FRACTIONS = (0.5, 0.7, 0.95)
 
 
@@ -39,40 +48,47 @@ def widths() -> pd.DataFrame:
 
 
 def rates() -> pd.DataFrame:
-    """Steps of gradient descent to 99% at three sizes, by learning rate over p^3 N."""
+    """Gradient descent at sizes that differ in p or N alone, in units of lr / (p^3 N)."""
 
-    def measured() -> Iterator[dict[str, object]]:
-        for p, d_mlp, fraction in SIZES:
-            cfg, split = presets.mean_field(p, d_mlp), ModularTask(p).split(fraction, seed=0)
-            for rate in RATES:
-                how = presets.gradient_descent(
-                    cfg,
-                    rate,
-                    steps=round(3 / rate),
-                    eval_every=25,
-                    checkpoint_every=10**6,
-                    stop="test_accuracy >= 0.99",
-                    progress=False,
-                )
-                row = {
-                    "p": p,
-                    "N": d_mlp,
-                    "fraction": fraction,
-                    "rate": rate,
-                    "lr": f"{how.lr:.3g}",
-                }
-                try:
-                    metrics = training.train(HookedMLP(cfg), split, how).metrics
-                except FloatingPointError as error:
-                    yield row | {"train .99": str(error).split(":")[0]}
-                    continue
-                for side in ("train", "test"):
-                    step = metrics.index[metrics[f"{side}_accuracy"] >= 0.99]
-                    at = int(step[0]) if len(step) else None
-                    row |= {f"{side} .99": at, f"{side}, rate x step": at and round(rate * at, 2)}
-                yield row
+    def metrics(cfg: HookedMLPConfig, rate: float, steps: int, stop: str | None) -> pd.DataFrame:
+        how = presets.gradient_descent(
+            cfg,
+            rate,
+            steps=steps,
+            eval_every=10,
+            checkpoint_every=10**6,
+            stop=stop,
+            progress=False,
+        )
+        return training.train(HookedMLP(cfg), ModularTask(cfg.p).split(0.7, seed=0), how).metrics
 
-    return pd.DataFrame(measured()).set_index("p")
+    def is_stable(cfg: HookedMLPConfig, rate: float) -> bool:
+        try:
+            metrics(cfg, rate, 600, None)
+        except FloatingPointError:
+            return False
+        return True
+
+    rows = []
+    for p, d_mlp in SIZES:
+        cfg = presets.mean_field(p, d_mlp)
+        run = metrics(cfg, RATE, 2500, "test_accuracy >= 0.99")
+        low, high = LIMITS
+        while high / low > PRECISION:
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if is_stable(cfg, middle) else (low, middle)
+        row = {"p": p, "N": d_mlp, "largest stable rate": low}
+        for side in ("train", "test"):
+            step = run.index[run[f"{side}_accuracy"] >= 0.99]
+            row[f"rate x step to 99% of {side}"] = RATE * step[0] if len(step) else math.nan
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    for name, fixed, value in (("N", "p", 31), ("p", "N", 300)):
+        chosen = frame[frame[fixed] == value]
+        for column in frame.columns[2:4]:
+            slope = np.polyfit(np.log(chosen[name]), np.log(chosen[column]), 1)[0]
+            print(f"{column} goes as {name}^{slope:.2f} at {fixed} = {value}")
+    return frame.set_index(["p", "N"])
 
 
 def functions(p: int = 23, d_mlp: int = 300) -> pd.DataFrame:

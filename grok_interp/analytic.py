@@ -68,9 +68,10 @@ def solution(
 
     Frequencies 1..(m-1)//2 are given out in turn (the Nyquist frequency of even m is left out: its
     neurons' share depends on their phases), phi_a and phi_b are uniform, and A is such that the
-    correct logit is 1 in the mean over phases; the other logits then are ``-1/(m-1)``, for odd m
-    and a one-to-one read-out. For quadratic activations and odd m, ``A = (2 / N)^(1/3)``, and
-    ``(4 p)^(1/3)`` with ``output_scale = 1 / (2 p N)``. Phases are random, so few neurons solve the task
+    correct logit is 1 in the mean over phases (for square waves, but for what sampling them on m points
+    changes); the other logits then are ``-1/(m-1)``, for odd m and a one-to-one read-out. For quadratic
+    activations and odd m, ``A = (2 / N)^(1/3)``, and ``(4 p)^(1/3)`` with
+    ``output_scale = 1 / (2 p N)``. Phases are random, so few neurons solve the task
     in part: docs/gromov.md has accuracy by width. ReLU needs more, and so do classes that many sums
     lead to, which add up what does not cancel; ``measures.accuracy`` tells.
 
@@ -145,7 +146,10 @@ def columns(
 
 
 def _zero_neuron(task: ModularTask, act_fn: str, output_scale: float) -> Float64[Tensor, "3 p 1"]:
-    """A neuron that gives a logit of 1 to the class of pairs without coordinates, if one is zero."""
+    """A neuron for the class of pairs without coordinates: its logit is 1 if one operand has none.
+
+    If both have none it is 4 for quadratic activations and 2 for ReLU.
+    """
     found = task.require_coordinates("")
     column = torch.zeros(3, task.p, 1, dtype=torch.float64)
     column[0, found.a == NO_COORDINATE] = 1

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_interp import fourier, grid
@@ -51,17 +51,41 @@ class Leakage:
 
     @property
     def totals(self) -> dict[str, Float[Tensor, "*batch"]]:
-        """Shares over all frequencies: ``sum``, ``difference``, ``2a`` and ``2b``.
+        """Shares over all frequencies: ``sum``, ``difference``, ``a alone`` and ``b alone``.
 
-        For odd m every frequency is the double of one, so ``2a`` is all that varies with a alone.
-        For even m only even ones are: each is counted once here, though two k fold to it.
+        For odd m every frequency is the double of one, so the last two are all that varies with one
+        operand: what leaks at 2k, and what the constant of a column adds at k, which :meth:`at`
+        tells apart. For even m only even ones are: each is counted once here, though two k fold to
+        it.
         """
         doubles = self.modulus // 4 if self.modulus % 2 == 0 else self.modulus // 2
         return {
             "sum": self.sum.sum(-1),
             "difference": self.difference.sum(-1),
-            "2a": self.a[..., :doubles].sum(-1),
-            "2b": self.b[..., :doubles].sum(-1),
+            "a alone": self.a[..., :doubles].sum(-1),
+            "b alone": self.b[..., :doubles].sum(-1),
+        }
+
+    def at(self, frequency: Int[Tensor, "*batch"]) -> dict[str, Float[Tensor, "*batch"]]:
+        """Shares at one k for each network or neuron: ``sum``, ``difference``, ``2a`` and ``2b``.
+
+        With one neuron a feature, ``activation_leakage(post.mT.unsqueeze(-1), task)``, and its own
+        frequency: .4, .4, .1, .1 for pure cosines squared.
+
+        Args:
+            frequency: k in 1..m//2; 0 (a neuron without one) gives NaN.
+
+        Raises:
+            ValueError: If a frequency is above m//2.
+        """
+        low, high = (int(extreme) for extreme in frequency.aminmax())
+        if low < 0 or high > self.modulus // 2:
+            raise ValueError(f"frequencies {low}..{high} must lie in 0..{self.modulus // 2}")
+        index = (frequency - 1).clamp(min=0).unsqueeze(-1)
+        parts = {"sum": self.sum, "difference": self.difference, "2a": self.a, "2b": self.b}
+        return {
+            name: torch.where(frequency > 0, share.gather(-1, index).squeeze(-1), torch.nan)
+            for name, share in parts.items()
         }
 
 

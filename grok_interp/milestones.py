@@ -139,6 +139,8 @@ def milestones(metrics: pd.DataFrame, level: float = 0.99) -> Milestones:
         ValueError: If a column is missing or nothing was measured.
     """
     missing = {"train_accuracy", "test_accuracy", "test_loss"} - set(metrics)
+    if not any(str(name).startswith(NORM) for name in metrics):
+        missing |= {f"{NORM}..."}
     if missing:
         raise ValueError(f"metrics has no column {sorted(missing)}: pass trajectory.metrics")
     # onset() asks for more than its level; here the level itself will do.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from grok_interp import analytic, convert, idealize, leakage, measures, neurons, presets
@@ -34,8 +34,7 @@ def accuracy(model, task: ModularTask) -> float:
 )
 @settings(deadline=None, max_examples=60, derandomize=True)
 def test_every_integer_combination_for_every_p(p, i, j, variant, seed):
-    if i % p == 0 or j % p == 0:
-        return  # a function of one operand is no sum of two
+    assume(i % p and j % p)  # a function of one operand is no sum of two
     task = ModularTask(p, f"{i}*a + {j}*b")
     model = analytic.solution(task, 600, seed, act_fn=variant[0], input_waveform=variant[1])
     assert accuracy(model, task) == 1.0
@@ -209,25 +208,28 @@ def test_inverting_the_read_out_solves_half_of_squares():
     assert accuracy(inverse, task) == pytest.approx(0.52, abs=0.03)
 
 
-WIDTHS = {20: (0.26, 0.37), 50: (0.84, 0.93), 97: (0.985, 1.0), 150: (0.999, 1.0), 200: (1.0, 1.0)}
-"""Means over three seeds at p = 97, around .31, .88, .998, 1.0 and 1.0, which were measured for
-arXiv 2301.02679's formulas, with room for seeds."""
+WIDTHS = {
+    ("quadratic", "cosine"): {20: 0.31, 50: 0.88, 97: 0.998, 150: 1.0, 200: 1.0},
+    ("quadratic", "square"): {20: 0.256, 50: 0.713, 97: 0.941, 150: 0.995, 200: 1.0},
+    ("relu", "cosine"): {20: 0.069, 50: 0.268, 97: 0.570, 150: 0.826, 200: 0.933},
+    ("relu", "square"): {20: 0.112, 50: 0.348, 97: 0.640, 150: 0.868, 200: 0.949},
+}
+"""Means over three seeds at p = 97: of arXiv 2301.02679's formulas computed independently of this code in
+the first row, of docs/gromov.md in the others."""
 
 
-def test_accuracy_by_width():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_accuracy_by_width(variant):
     task = ModularTask(97)
-    means = {
-        (act, width): sum(
-            accuracy(analytic.solution(task, width, s, act_fn=act), task) for s in range(3)
-        )
-        / 3
-        for act in ("quadratic", "relu")
-        for width in WIDTHS
-    }
-    for width, (low, high) in WIDTHS.items():
-        assert low <= means["quadratic", width] <= high, (width, means)
-        assert means["relu", width] < means["quadratic", width]
-    assert means["relu", 200] > 0.9
+    for width, expected in WIDTHS[variant].items():
+        draws = [
+            accuracy(
+                analytic.solution(task, width, seed, act_fn=variant[0], input_waveform=variant[1]),
+                task,
+            )
+            for seed in range(3, 6)
+        ]
+        assert sum(draws) / 3 == pytest.approx(expected, abs=0.05 if expected < 0.99 else 0.01)
 
 
 # Against what others computed -------------------------------------------------------------------
@@ -252,12 +254,12 @@ def test_the_authors_own_solution_is_of_this_form(fixtures: Path) -> None:
     assert float((found - own[..., waves]).abs().max()) < 1e-4 * amplitude
     # The rest have a frequency that is a multiple of 17: constants.
     assert float(own[..., ~waves].std(-2).max()) < 1e-3 * amplitude
-    shares = [
-        [float(share) for share in leakage.leakage(model, task).totals.values()]
-        for model in (theirs, analytic.solution(task, 94))
-    ]
-    for theirs_share, our_share in zip(*shares, strict=True):
-        assert our_share == pytest.approx(theirs_share, abs=0.05)
+    # Its side peaks are those of other draws of the phases.
+    draws = [leakage.leakage(analytic.solution(task, 94, seed), task).totals for seed in range(20)]
+    for part, share in leakage.leakage(theirs, task).totals.items():
+        among = [float(draw[part]) for draw in draws]
+        assert min(among) < float(share) < max(among), part
+        assert max(among) < 6 * min(among)
 
 
 @pytest.mark.parametrize("operation", ["add", "subtract"])

@@ -97,6 +97,7 @@ def test_the_published_phases_are_reached(
     """
     split = tasks.ModularTask(97).split(0.5, label_noise=0.35, seed=0)
     model = hooked_mlp.HookedMLP(presets.doshi(97, 500, seed=0))
+    start = float(measures.weight_norms(model)["total"])
     config = presets.adamw(
         weight_decay, steps=steps, eval_every=steps, checkpoint_every=steps, progress=False
     )
@@ -104,3 +105,5 @@ def test_the_published_phases_are_reached(
     found = [float(measures.accuracy(model, side)) for side in (split.train, split.test)]
     assert found == pytest.approx([train, test], abs=0.03)
     assert generalisation_phase(*found, 0.35) == phase
+    shrunk = float(measures.weight_norms(model)["total"]) / start
+    assert (shrunk < 1e-3) == (phase == "forgetting")

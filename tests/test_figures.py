@@ -359,5 +359,5 @@ def test_phases_are_written_into_their_cells() -> None:
     turned = figures.phase_diagram(frame, "t", x="label_noise", y="weight_decay")
     np.testing.assert_array_equal(turned.data[0].z, np.transpose(cells.z))
     assert turned.layout.xaxis.title.text == "label noise"
-    with pytest.raises(ValueError, match=r"of the cell \{'weight_decay': 5.*average over seeds"):
+    with pytest.raises(ValueError, match=r"of the cell \{'weight_decay': 5.*pass one seed"):
         figures.phase_diagram(pd.concat([frame, frame[:1]]), "t")

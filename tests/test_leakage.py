@@ -169,15 +169,15 @@ def test_totals_count_each_function_of_one_operand_once(p: int) -> None:
     alone = torch.fft.fft(square.mean(1), dim=0).abs().square().sum(-1)
     # Of even p only even frequencies are doubles.
     doubles = alone[1:] if p % 2 else alone[2::2]
-    torch.testing.assert_close(found.totals["2a"], doubles.sum() / variance)
+    torch.testing.assert_close(found.totals["a alone"], doubles.sum() / variance)
     torch.testing.assert_close(found.totals["sum"], found.sum.sum())
     row = measures.leakage_totals({"noise": found}).loc["noise"]
-    assert row.index.tolist() == ["sum", "difference", "2a", "2b"]
-    assert row["2b"] == pytest.approx(float(found.totals["2b"]))
+    assert row.index.tolist() == ["sum", "difference", "a alone", "b alone"]
+    assert row["b alone"] == pytest.approx(float(found.totals["b alone"]))
 
 
 def test_totals_of_one_neuron_are_the_known_proportions() -> None:
-    task, names = ModularTask(13), ["sum", "difference", "2a", "2b"]
+    task, names = ModularTask(13), ["sum", "difference", "a alone", "b alone"]
     weights = quadratic(13, 2, noise(1, 2))
     found = {
         "logits": measures.leakage(weights, task),
@@ -186,7 +186,26 @@ def test_totals_of_one_neuron_are_the_known_proportions() -> None:
     for _, row in measures.leakage_totals(found).iterrows():
         assert row[names].tolist() == pytest.approx([0.4, 0.4, 0.1, 0.1])
     batch = measures.leakage(MLPWeights(noise(2, 2, 13, 5), noise(2, 5, 13, seed=1)), task)
-    assert batch.totals["2a"].shape == (2,)
+    assert batch.totals["a alone"].shape == (2,)
+
+
+def test_a_constant_leaks_at_k_and_not_at_2k() -> None:
+    """(c + cos ka + cos kb)^2 adds 2c cos(ka) + 2c cos(kb) to what the pure neuron holds."""
+    p, k, c = 13, 3, 0.5
+    task, angle = ModularTask(p), 2 * torch.pi * torch.arange(p) / p
+    column = torch.cos(k * angle)
+    W_in = torch.stack([column + c, column])[..., None]
+    post = MLPWeights(W_in, torch.ones(1, p), act_fn="quadratic").post(task.tokens)
+    found = measures.activation_leakage(post.mT.unsqueeze(-1), task)
+    own = found.at(torch.tensor([k]))
+    variance = 2 * 0.5 + 2 * 0.125 + 2 * 2 * c**2
+    expected = {"sum": 0.5, "difference": 0.5, "2a": 0.125, "2b": 0.125}
+    for name, part in expected.items():
+        assert float(own[name]) == pytest.approx(part / variance, rel=1e-4)
+    assert float(found.totals["a alone"]) == pytest.approx((0.125 + 2 * c**2) / variance, rel=1e-4)
+    assert found.at(torch.tensor([0]))["sum"].isnan().all()
+    with pytest.raises(ValueError, match=r"0\.\.6"):
+        found.at(torch.tensor([7]))
 
 
 def test_functions_of_pairs_come_in_the_order_of_coordinates() -> None:

@@ -1,4 +1,4 @@
-"""Figures: data in, plotly figure out. Nothing is computed here that a table does not hold.
+"""Figures: data in, plotly figure out. What is computed here is means, ranges and histograms to draw.
 
 One colour per meaning throughout, from the palette of Okabe and Ito, which colour-blind readers can
 tell apart; dashes and symbols differ as well, so that figures survive being printed in grey.

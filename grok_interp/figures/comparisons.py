@@ -123,7 +123,10 @@ def phase_diagram(
     repeated = frame.duplicated([x, y])
     if repeated.any():
         cell = frame.loc[repeated, [x, y]].iloc[0].to_dict()
-        raise ValueError(f"several rows are of the cell {cell}: average over seeds first")
+        raise ValueError(
+            f"several rows are of the cell {cell}: pass one seed, or "
+            "average accuracies and name the phases anew"
+        )
     text = [
         f"{row.phase}<br>train {row.train_accuracy:.2f}<br>test {row.test_accuracy:.2f}"
         for row in frame.itertuples()

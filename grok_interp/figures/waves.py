@@ -111,8 +111,8 @@ def residual_histogram(tables: Mapping[str, NeuronTable], title: str) -> go.Figu
     figure.add_hline(
         y=1 / RESIDUAL_BINS, line={"color": CHANCE, "dash": "dot"}, annotation_text="no relation"
     )
-    sign = "-" if any(table.coordinates.sign < 0 for table in tables.values()) else "+"
-    axis = f"phase residual phi_a {sign} phi_b - phi_out (rad)"
+    signs = sorted({"-" if table.coordinates.sign < 0 else "+" for table in tables.values()})
+    axis = f"phase residual phi_a {'/'.join(signs)} phi_b - phi_out (rad)"
     figure.update_xaxes(title=axis, range=[-np.pi, np.pi])
     figure.update_yaxes(title="share of neurons, by amplitude", rangemode="tozero")
     return styled(figure, title, 380)
