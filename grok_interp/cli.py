@@ -45,7 +45,16 @@ def _from_toml(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
     place = rest.index("--config")
     if place + 1 == len(rest):
         raise ValueError("--config needs the path of a TOML file")
-    return read_toml(RunConfig, Path(rest[place + 1])), rest[:place] + rest[place + 2 :]
+    others = rest[:place] + rest[place + 2 :]
+    return read_toml(RunConfig, Path(rest[place + 1])), others + _model_follows(others)
+
+
+def _model_follows(arguments: Sequence[str]) -> list[str]:
+    """``--task.p`` given once more for the model, whose p has followed the file's task."""
+    words = [word for each in arguments for word in each.split("=", 1)]
+    if "--task.p" not in words[:-1] or "--model.p" in words:
+        return []
+    return ["--model.p", words[words.index("--task.p") + 1]]
 
 
 def _parted(argument: str) -> list[str]:

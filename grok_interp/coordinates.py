@@ -7,7 +7,8 @@ exactly:
 - a sum ``f(a) + g(b)``: m = p, with F the identity; ``a - b`` keeps b as it is, with sign -1;
 - a product ``f(a) * g(b)``, p prime: m = p - 1 by the discrete logarithm to a primitive root;
   tokens that f or g sends to zero have no coordinate;
-- a function of such a sum, ``(f(a) + g(b))**2`` and the like: F is that function.
+- a function of such a sum, ``(f(a) + g(b))**2`` and the like: F is that function. A product beside a
+  constant, ``a*b + a + b = (a + 1) (b + 1) - 1``, is one however it is written.
 
 This is the class that arXiv 2301.02679 and 2310.13061 call learnable, h(g1(a) + g2(b)). Not finding
 coordinates says only that no such form was found.
@@ -125,10 +126,13 @@ def find(polynomial: Polynomial, labels: Int[Tensor, "p p"]) -> Coordinates | No
         readout = _as_function_of(table, labels)
         if readout is None:
             continue
-        for as_form in (_as_sum, _as_product):
-            found = as_form(table, polynomial.p)
+        constant = _beside_product(table, polynomial.p)
+        for found, shift in (
+            (_as_sum(table, polynomial.p), 0),
+            (_as_product((table - constant) % polynomial.p, polynomial.p), constant),
+        ):
             if found is not None:
-                return replace(found, readout=readout[found.readout])
+                return replace(found, readout=readout[(found.readout + shift) % polynomial.p])
     return None
 
 
@@ -148,6 +152,20 @@ def _as_sum(table: Tensor, p: int) -> Coordinates | None:
     if torch.equal(g, -own % p):
         return Coordinates(p, f, own, own, sign=-1)
     return Coordinates(p, f, g, own)
+
+
+def _beside_product(table: Tensor, p: int) -> int:
+    """The c for which ``table - c`` can be a product, 0 if any or none can; p prime.
+
+    ``(t - c)(t_00 - c) = (t_a0 - c)(t_0b - c)`` is linear in c.
+    """
+    corner, row, column = table[0, 0], table[0], table[:, :1]
+    mixed = (table + corner - row - column) % p
+    if not sympy.isprime(p) or not bool(mixed.any()):
+        return 0
+    a, b = mixed.nonzero()[0].tolist()
+    excess = int(table[a, b] * corner - column[a, 0] * row[b])
+    return excess * pow(int(mixed[a, b]), -1, p) % p
 
 
 def _as_product(table: Tensor, p: int) -> Coordinates | None:

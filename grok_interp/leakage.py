@@ -56,7 +56,7 @@ class Leakage:
         For odd m every frequency is the double of one, so the last two are all that varies with one
         operand: what leaks at 2k, and what the constant of a column adds at k, which :meth:`at`
         tells apart. For even m only even ones are: each is counted once here, though two k fold to
-        it.
+        it; and k = m/2, where a + b and a - b are one function, is in both of the first two.
         """
         doubles = self.modulus // 4 if self.modulus % 2 == 0 else self.modulus // 2
         return {

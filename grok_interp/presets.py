@@ -79,8 +79,13 @@ def gradient_descent(cfg: HookedMLPConfig, rate: float = RATE, **fields: Any) ->
             makes each step ``1 / (1 - momentum)`` times as long in the end: lower the rate).
 
     Raises:
+        TypeError: If ``cfg`` is not a configuration.
         ValueError: If the network is not quadratic.
     """
+    if not isinstance(cfg, HookedMLPConfig):
+        raise TypeError(
+            f"cfg is a {type(cfg).__name__}, expected a HookedMLPConfig: pass model.cfg"
+        )
     if cfg.act_fn != "quadratic":
         raise ValueError(
             f"act_fn={cfg.act_fn!r}: the rule for the learning rate is derived for 'quadratic' networks; "

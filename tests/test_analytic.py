@@ -57,6 +57,7 @@ def test_every_integer_combination_for_every_p(p, i, j, variant, seed):
         (31, "a**2 * b**3"),
         (31, "(a*b)**2 + 3"),
         (31, "a*b + 2*b"),
+        (31, "a*b + a + 3*b"),
     ],
 )
 def test_tasks_with_coordinates_are_solved(p, operation, variant):

@@ -147,6 +147,17 @@ def test_train_then_analyze(
     assert found["onset"]["train_accuracy"]["censored"] == when.censored
 
 
+@pytest.mark.parametrize("flag", [["--task.p", "7"], ["--task.p=7"]])
+def test_the_model_follows_the_task_that_a_flag_puts_over_a_toml_file(
+    flag: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = tmp_path / "run.toml", tmp_path / "run"
+    path.write_text("[task]\np = 11\n[model]\nd_mlp = 4\n[train]\nsteps = 2\n")
+    grok("train", "--config", str(path), *flag, "--out", str(out), monkeypatch=monkeypatch)
+    stored = Trajectory.load(out)
+    assert stored.split.task.p == stored.model_config.p == 7
+
+
 def test_a_toml_file_gives_the_run_and_flags_override_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

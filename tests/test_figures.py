@@ -361,3 +361,11 @@ def test_phases_are_written_into_their_cells() -> None:
     assert turned.layout.xaxis.title.text == "label noise"
     with pytest.raises(ValueError, match=r"of the cell \{'weight_decay': 5.*pass one seed"):
         figures.phase_diagram(pd.concat([frame, frame[:1]]), "t")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_table_is_refused_with_what_to_pass() -> None:
+    with pytest.raises(TypeError, match=r"list.*DataFrame.*a row for each run"):
+        figures.accuracy_by_width([{"width": 3}], "t", 0.1)
+    with pytest.raises(TypeError, match=r"object.*pass its \.steps"):
+        figures.training_summary(pd.DataFrame(), object(), 0.1, "t")

@@ -62,9 +62,12 @@ def test_other_fields_replace_those_of_the_preset():
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_rule_is_refused_for_other_activations():
     with pytest.raises(ValueError, match=r"act_fn='relu'.*quadratic"):
         presets.gradient_descent(HookedMLPConfig(p=23))
+    with pytest.raises(TypeError, match=r"HookedMLP.*model\.cfg"):
+        presets.gradient_descent(HookedMLP(presets.mean_field(5, 4)))
 
 
 def test_presets_need_no_torch():

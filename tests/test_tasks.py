@@ -184,6 +184,27 @@ def test_products_hold_at_every_pair_of_nonzero_factors(operation, p):
 
 
 @pytest.mark.parametrize("p", [5, 13, 59])
+@pytest.mark.parametrize(
+    ("written", "factored"),
+    [
+        ("a*b + a + b", "(a + 1)*(b + 1) - 1"),
+        ("a*b - a - b", "(a - 1)*(b - 1) - 1"),
+        ("2*a*b + 2*a + 4*b", "2*(a + 2)*(b + 1) - 4"),
+        ("(a*b + a + b)**2", "((a + 1)*(b + 1) - 1)**2"),
+    ],
+)
+def test_a_product_is_found_however_it_is_written(written, factored, p):
+    task, same = ModularTask(p, written), ModularTask(p, factored)
+    assert torch.equal(task.labels, same.labels)
+    assert task.coordinates.modulus == same.coordinates.modulus == p - 1
+    assert torch.equal(task.has_coordinates, same.has_coordinates)
+    holds = pairs_that_hold(task)
+    assert holds == pairs_that_hold(same)
+    assert False not in holds
+    assert holds.count(True) == (p - 1) ** 2
+
+
+@pytest.mark.parametrize("p", [5, 13, 59])
 def test_logarithm_numbers_every_nonzero_token_once(p):
     found = ModularTask(p, "multiply").coordinates
     for logarithm in (found.a.tolist(), found.b.tolist()):

@@ -89,6 +89,7 @@ def training_summary(
         title: Title of the figure.
 
     Raises:
+        TypeError: If ``milestones`` are not steps by name.
         ValueError: If a column is missing.
     """
     panels = {
@@ -97,6 +98,10 @@ def training_summary(
         "L2 norm of weights": {layer: f"weight_norm_{layer}" for layer in LAYERS},
         "L2 norm of gradients": {layer: f"gradient_norm_{layer}" for layer in LAYERS},
     }
+    if not isinstance(milestones, Mapping):
+        raise TypeError(
+            f"milestones is a {type(milestones).__name__}, expected steps by name: pass its .steps"
+        )
     columns = [column for lines in panels.values() for column in lines.values()]
     require(metrics, columns, "trajectory.metrics")
     figure = make_subplots(rows=2, cols=2, shared_xaxes=True, vertical_spacing=0.08)

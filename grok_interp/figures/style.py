@@ -73,6 +73,8 @@ def series_styles(names: Collection[str]) -> dict[str, Series]:
 
 def require(frame: pd.DataFrame, columns: Collection[str], source: str) -> None:
     """Raise a ValueError that names ``source`` if a frame is empty or lacks a column."""
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"got a {type(frame).__name__}, expected a pandas DataFrame: pass {source}")
     missing = [name for name in columns if name not in frame]
     if missing or len(frame) == 0:
         raise ValueError(
