@@ -38,7 +38,7 @@ from torch import Tensor
 from grok_interp import circular, waveforms
 from grok_interp.config import check_choice
 from grok_interp.hooked_mlp import HookedMLP
-from grok_interp.tasks import NO_COORDINATE, Coordinates, ModularTask
+from grok_interp.tasks import Coordinates, ModularTask
 
 SolvingActivation = Literal["quadratic", "relu"]
 SolvingWaveform = Literal["cosine", "square"]
@@ -93,8 +93,7 @@ def solution(
     if not 0 < output_scale < math.inf:
         raise ValueError(f"output_scale={output_scale!r} must be a positive, finite number")
     found = task.require_coordinates("so no network is known that solves it by construction")
-    zero = (found.a == NO_COORDINATE, found.b == NO_COORDINATE)
-    has_zero = bool(zero[0].any() or zero[1].any())
+    has_zero = not bool(task.has_coordinates.all())
     n_waves = d_mlp - has_zero
     if n_waves < 1:
         raise ValueError(
@@ -150,10 +149,9 @@ def _zero_neuron(task: ModularTask, act_fn: str, output_scale: float) -> Float64
 
     If both have none it is 4 for quadratic activations and 2 for ReLU.
     """
-    found = task.require_coordinates("")
+    assert task.coordinates is not None
     column = torch.zeros(3, task.p, 1, dtype=torch.float64)
-    column[0, found.a == NO_COORDINATE] = 1
-    column[1, found.b == NO_COORDINATE] = 1
+    column[:2] = (~task.coordinates.covered[:2]).double()
     (label,) = task.labels[~task.has_coordinates].unique()
     column[2, label] = 1
     # Both activations are 1 at 1, so the logit is the cube, or the square, of the factor.

@@ -126,13 +126,10 @@ def find(polynomial: Polynomial, labels: Int[Tensor, "p p"]) -> Coordinates | No
         readout = _as_function_of(table, labels)
         if readout is None:
             continue
-        constant = _beside_product(table, polynomial.p)
-        for found, shift in (
-            (_as_sum(table, polynomial.p), 0),
-            (_as_product((table - constant) % polynomial.p, polynomial.p), constant),
-        ):
+        for as_form in (_as_sum, _as_product):
+            found = as_form(table, polynomial.p)
             if found is not None:
-                return replace(found, readout=readout[(found.readout + shift) % polynomial.p])
+                return replace(found, readout=readout[found.readout])
     return None
 
 
@@ -154,24 +151,14 @@ def _as_sum(table: Tensor, p: int) -> Coordinates | None:
     return Coordinates(p, f, g, own)
 
 
-def _beside_product(table: Tensor, p: int) -> int:
-    """The c for which ``table - c`` can be a product, 0 if any or none can; p prime.
-
-    ``(t - c)(t_00 - c) = (t_a0 - c)(t_0b - c)`` is linear in c.
-    """
-    corner, row, column = table[0, 0], table[0], table[:, :1]
-    mixed = (table + corner - row - column) % p
-    if not sympy.isprime(p) or not bool(mixed.any()):
-        return 0
-    a, b = mixed.nonzero()[0].tolist()
-    excess = int(table[a, b] * corner - column[a, 0] * row[b])
-    return excess * pow(int(mixed[a, b]), -1, p) % p
-
-
 def _as_product(table: Tensor, p: int) -> Coordinates | None:
-    """Coordinates of ``f(a) * g(b)`` for prime p, by discrete logarithm, if both operands matter."""
+    """Coordinates of ``f(a) * g(b) + c`` for prime p, by discrete logarithm, if both operands matter."""
+    if p < MIN_PRODUCT_MODULUS or not sympy.isprime(p):
+        return None
+    constant = _constant_beside_product(table, p)
+    table = (table - constant) % p
     nonzero = table.nonzero()
-    if p < MIN_PRODUCT_MODULUS or not sympy.isprime(p) or len(nonzero) == 0:
+    if len(nonzero) == 0:
         return None
     row, column = nonzero[0].tolist()
     f, g = table[:, column], table[row] * pow(int(table[row, column]), -1, p) % p
@@ -184,4 +171,18 @@ def _as_product(table: Tensor, p: int) -> Coordinates | None:
     a, b = logarithm[f], logarithm[g]
     if len(a[a >= 0].unique()) == 1 or len(b[b >= 0].unique()) == 1:
         return None
-    return Coordinates(p - 1, a, b, powers)
+    return Coordinates(p - 1, a, b, (powers + constant) % p)
+
+
+def _constant_beside_product(table: Tensor, p: int) -> int:
+    """The one c for which ``table - c`` can be a product; 0 for a sum, of which c tells nothing.
+
+    ``(t - c)(t_00 - c) = (t_a0 - c)(t_0b - c)`` is linear in c.
+    """
+    corner, row, column = table[0, 0], table[0], table[:, 0]
+    mixed = (table + corner - row - column[:, None]) % p
+    if not bool(mixed.any()):
+        return 0
+    a, b = mixed.nonzero()[0].tolist()
+    excess = int(table[a, b] * corner - column[a] * row[b])
+    return excess * pow(int(mixed[a, b]), -1, p) % p
