@@ -54,7 +54,8 @@ def _model_follows(arguments: Sequence[str]) -> list[str]:
     words = [word for each in arguments for word in each.split("=", 1)]
     if "--task.p" not in words[:-1] or "--model.p" in words:
         return []
-    return ["--model.p", words[words.index("--task.p") + 1]]
+    last = len(words) - 1 - words[::-1].index("--task.p")  # of several flags the last one counts
+    return ["--model.p", words[last + 1]] if last + 1 < len(words) else []
 
 
 def _parted(argument: str) -> list[str]:

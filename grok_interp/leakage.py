@@ -76,8 +76,13 @@ class Leakage:
             frequency: k in 1..m//2; 0 (a neuron without one) gives NaN.
 
         Raises:
-            ValueError: If a frequency is above m//2.
+            ValueError: If there is not one for each, or one is above m//2.
         """
+        if frequency.shape != self.sum.shape[:-1]:
+            raise ValueError(
+                f"frequency has shape {list(frequency.shape)}, expected {list(self.sum.shape[:-1])}: "
+                "one for each network or neuron"
+            )
         low, high = (int(extreme) for extreme in frequency.aminmax())
         if low < 0 or high > self.modulus // 2:
             raise ValueError(f"frequencies {low}..{high} must lie in 0..{self.modulus // 2}")

@@ -206,6 +206,8 @@ def test_a_constant_leaks_at_k_and_not_at_2k() -> None:
     assert found.at(torch.tensor([0]))["sum"].isnan().all()
     with pytest.raises(ValueError, match=r"0\.\.6"):
         found.at(torch.tensor([7]))
+    with pytest.raises(ValueError, match=r"shape \[2\], expected \[1\]"):
+        found.at(torch.tensor([3, 3]))
 
 
 def test_functions_of_pairs_come_in_the_order_of_coordinates() -> None:
