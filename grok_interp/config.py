@@ -31,11 +31,13 @@ OutputPhase = Literal["own", "phase_sum"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 LossName = Literal["cross_entropy", "cross_entropy_float64", "mse", "stablemax"]
 GradientRule = Literal["plain", "orthogonal", "grokfast"]
+Constraint = Literal["none", "sphere", "per_layer"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 FormatName = Literal[
     "feature_learning", "text_matrices", "pizza", "linear_pair", "two_embeddings", "transformer"
 ]
 ReadoutFit = Literal["ridge", "train"]
+LrRule = Literal["fixed", "proportional"]
 
 INF = float("inf")
 METRICS = (
@@ -53,6 +55,8 @@ EXISTS = (
     "{path}), or pass overwrite=True (--overwrite) to replace it"
 )
 """What is said of a directory that a run is not written to."""
+ALPHAS = (0.1, 0.16, 0.25, 0.4, 0.63, 1.0, 1.6, 2.5, 4.0, 6.3, 10.0)
+"""Five to a factor of ten, as in arXiv 2210.01117, rounded."""
 LOG_SPACED_PER_DECADE = 10
 """Log-spaced checkpoints to a factor of ten in steps."""
 NAMED_OPERATIONS = {"add": "a + b", "subtract": "a - b", "multiply": "a * b"}
@@ -273,6 +277,9 @@ class TrainConfig:
             plus ``grokfast_lambda`` times its moving average (arXiv 2405.20233, Grokfast-EMA).
         grokfast_alpha: Decay rate of that average, which starts at the first gradient.
         grokfast_lambda: Its weight.
+        constraint: ``"none"``; ``"sphere"``, all trained parameters rescaled together after each step to the
+            L2 norm that they started with (arXiv 2210.01117, section 2); or ``"per_layer"``, those of
+            each layer to its own.
         warmup_steps: Steps in which the learning rate rises linearly to ``lr``; step t takes
             ``lr * min(1, (t + 1) / warmup_steps)``.
         batch_size: Training pairs a step, in an order redrawn every epoch; the last batch of an
@@ -304,6 +311,7 @@ class TrainConfig:
     gradient: GradientRule = "plain"
     grokfast_alpha: float = 0.98
     grokfast_lambda: float = 2.0
+    constraint: Constraint = "none"
     warmup_steps: int = 0
     batch_size: int | None = None
     seed: int = 0
@@ -352,6 +360,7 @@ class TrainConfig:
         check_choice("optimizer", self.optimizer, OptimizerName)
         check_choice("loss", self.loss, LossName)
         check_choice("gradient", self.gradient, GradientRule)
+        check_choice("constraint", self.constraint, Constraint)
         check_choice("matmul_precision", self.matmul_precision, MatmulPrecision)
         if self.stop is not None:
             StopRule.parse(self.stop)
@@ -412,6 +421,49 @@ class Recipe:
         check_choice("amplitude", self.amplitude, AmplitudeRule)
         check_choice("output_phase", self.output_phase, OutputPhase)
         _check_flag("keep_constant", self.keep_constant)
+
+
+@dataclass(frozen=True)
+class LandscapeConfig:
+    """Which networks a landscape is made of (arXiv 2210.01117): one for each combination.
+
+    Attributes:
+        alphas: Factors on all initial weights, positive and ascending.
+        seeds: Seeds of the initial weights, of the data and of the order of minibatches, all three.
+        sizes: Numbers of training examples; none stands for the problem's own.
+        lr_rules: ``"fixed"``, the learning rate as it is; ``"proportional"``, times alpha, so that steps
+            turn networks of every norm through like angles. The right arm of the U must survive both.
+        train: How to train; None for the problem's own way.
+        draws: Of a modular problem, draws of the frozen_input control that idealised accuracies are held
+            against; 0 leaves out the table of them.
+    """
+
+    alphas: tuple[float, ...] = ALPHAS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    sizes: tuple[int, ...] = ()
+    lr_rules: tuple[LrRule, ...] = ("fixed", "proportional")
+    train: TrainConfig | None = None
+    draws: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("alphas", "seeds", "sizes", "lr_rules"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple | list) or (not values and name != "sizes"):
+                raise ValueError(f"{name}={values!r} must be a sequence of at least one value")
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name}={values!r} holds a value twice: give each once")
+            object.__setattr__(self, name, tuple(values))
+        for alpha in self.alphas:
+            _check_range("alphas", alpha, 0, INF, "()", "a factor on all initial weights")
+        if list(self.alphas) != sorted(self.alphas):
+            raise ValueError(f"alphas={self.alphas!r} must ascend")
+        for seed in self.seeds:
+            _check_seed(seed)
+        for size in self.sizes:
+            _check_count("a size of sizes", size, 1)
+        for rule in self.lr_rules:
+            check_choice("lr_rules", rule, LrRule)
+        _check_count("draws", self.draws, 0)
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ class Lockstep:
         per_epoch = math.ceil(self._train.pairs / size)
         epoch, place = divmod(number, per_epoch)
         if self._order is None or self._order[0] != epoch:
-            orders = [_epoch_order(job.config.seed, epoch, self._train.pairs) for job in self.jobs]
+            orders = [epoch_order(job.config.seed, epoch, self._train.pairs) for job in self.jobs]
             self._order = epoch, torch.stack(orders).to(self._labels.device)
         rows = self._order[1][:, place * size : (place + 1) * size]
         tokens = self._tokens.gather(1, rows.unsqueeze(-1).expand(-1, -1, 2))
@@ -254,7 +254,7 @@ def _stacked(jobs: Sequence[Job]) -> dict[str, Tensor]:
     return {name: torch.stack([tensors[name].detach() for tensors in each]) for name in each[0]}
 
 
-def _epoch_order(seed: int, epoch: int, pairs: int) -> Int[Tensor, " pairs"]:
+def epoch_order(seed: int, epoch: int, pairs: int) -> Int[Tensor, " pairs"]:
     """A random order of the pairs that depends on the seed and the epoch only."""
     mixed = np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(mixed) % 2**63)

@@ -14,14 +14,32 @@ from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
+from grok_interp import sphere
 from grok_interp.config import TrainConfig
 
 EPSILON = 1e-8
 """Added to the root of Adam's second moment, as PyTorch does by default."""
 TINY = 1e-30
 """Added to norms, in float64, before dividing by them."""
+RADIUS = "radius"
+"""First part of the names under which the state keeps the norms of a constraint."""
 PER_NETWORK = ("lr", "weight_decay")
 """Fields in which networks that are updated together may differ."""
+
+
+def state_like(config: TrainConfig, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the state of one network holds, by name, as tensors of the right shapes and types.
+
+    Args:
+        config: How it is trained.
+        parameters: The trained parameters, or tensors like them.
+    """
+    kept = {
+        f"{kind}.{name}": tensor for kind in moments(config) for name, tensor in parameters.items()
+    }
+    groups = sphere.groups(parameters, config.constraint)
+    radius = torch.empty((), dtype=torch.float64, device="meta")
+    return kept | {f"{RADIUS}.{group}": radius for group in groups}
 
 
 def moments(config: TrainConfig) -> tuple[str, ...]:
@@ -44,7 +62,8 @@ class Optimizer:
         state: What :attr:`state` was then; None to start afresh.
 
     Attributes:
-        state: Moments ``[networks, ...]`` by names such as ``"exp_avg.W_in"``.
+        state: Moments ``[networks, ...]`` by names such as ``"exp_avg.W_in"``, and the norms ``[networks]``
+            that parameters are held at, such as ``"radius.all"``.
     """
 
     def __init__(
@@ -62,11 +81,18 @@ class Optimizer:
             kind: [torch.zeros_like(tensor) for tensor in self._parameters]
             for kind in moments(config)
         }
+        self._named = dict(parameters)
+        self._groups = sphere.groups(parameters, config.constraint)
+        self._radius = {
+            group: sphere.norms([parameters[name] for name in names])
+            for group, names in self._groups.items()
+        }
         self.state = {
             f"{kind}.{name}": tensor
             for kind, tensors in self._moments.items()
             for name, tensor in zip(parameters, tensors, strict=True)
         }
+        self.state |= {f"{RADIUS}.{group}": radius for group, radius in self._radius.items()}
         for name, tensor in (state or {}).items():
             self.state[name].copy_(tensor)
         self._counts = [torch.tensor(float(done), device=each.device) for each in self._parameters]
@@ -95,6 +121,7 @@ class Optimizer:
                 self._update(self._parameters, warm * config.lr, config.weight_decay)
             else:
                 self._update_each(self._lr, self._decay, warm)
+            sphere.project_stack(self._named, self._groups, self._radius)
 
     def _update(self, tensors: list[Tensor], lr: float, weight_decay: float) -> None:
         """PyTorch's update of ``tensors`` with one learning rate and decay for all."""

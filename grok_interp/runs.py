@@ -45,7 +45,7 @@ from grok_interp.config import (
     from_dict,
     to_dict,
 )
-from grok_interp.optimizers import moments
+from grok_interp.optimizers import state_like
 from grok_interp.tasks import ModularTask, Split
 from grok_interp.weights import parameter_shapes
 
@@ -272,12 +272,13 @@ class RunDirectory:
             raise ValueError(f"{file} says step and met are {numbers}; {STATE_ADVICE}")
         step, met = map(int, numbers)
         trained = self.train_config.trainable
-        expected = {
-            f"{kind}.{name}": tensor
-            for kind in moments(self.train_config)
+        learning = {
+            name: tensor
             for name, tensor in self._expected.items()
-            if (trained is None or name in trained) and not metadata["ended"].startswith("failed")
+            if trained is None or name in trained
         }
+        failed = metadata["ended"].startswith("failed")
+        expected = {} if failed else state_like(self.train_config, learning)
         found = files.read_tensors(file, expected, STATE_ADVICE)
         if step not in self._steps and not metadata["ended"]:
             raise ValueError(

@@ -53,6 +53,8 @@ def configs(**fields) -> list[TrainConfig]:
         {"optimizer": "adam", "loss": "stablemax"},
         {"gradient": "orthogonal", "trainable": ("W_in", "b_in")},
         {"gradient": "grokfast", "batch_size": 16},
+        {"optimizer": "adam", "constraint": "sphere"},
+        {"optimizer": "adamw", "constraint": "per_layer"},
     ],
 )
 def test_each_member_equals_the_same_model_trained_alone(fields: dict) -> None:

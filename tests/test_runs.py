@@ -86,6 +86,8 @@ def test_only_what_is_asked_for_is_read(run: Path) -> None:
         {"optimizer": "sgd", "weight_decay": 0.0},
         {"stop": "train_loss < 100", "stop_evaluations": 7},
         {"checkpoint_steps": "log", "loss": "stablemax"},
+        {"optimizer": "adam", "constraint": "sphere"},
+        {"weight_decay": 0.5, "constraint": "per_layer"},
     ],
 )
 @pytest.mark.parametrize("kill_at", [1, 25, 41])

@@ -1,0 +1,136 @@
+"""Weights at a fixed L2 norm: scaled by alpha at the start, rescaled after every optimiser step.
+
+With ``w_0`` the norm of a network's initial parameters, ``alpha = w / w_0`` and, after each step,::
+
+    theta <- theta * w / ||theta||,    ||theta||^2 = sum over all trained parameters of their squares
+
+biases included and each parameter counted once, however many modules share it (arXiv 2210.01117, section 2,
+the reduced landscape). *Per layer*, each layer keeps the norm that it started with.
+
+What is not evidence: at a fixed learning rate a network of large alpha turns through smaller angles in each
+step, so it may look as if it could not generalise when it has only not had the time. The learning rate
+proportional to alpha is the control; :mod:`.landscape` runs both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from grok_interp.config import Constraint, check_choice
+
+MATRICES = ("W", "b")
+"""First parts of names such as W_in and b_in, which belong to one layer by their second part."""
+
+
+class Sphere:
+    """Holds a module's trained parameters at a norm; call :meth:`project` after each optimiser step.
+
+    Args:
+        module: Any module; parameters that do not require gradients are neither counted nor changed.
+        constraint: ``"sphere"`` rescales all parameters together, ``"per_layer"`` those of each layer.
+
+    Attributes:
+        radius: The norm of each group of parameters when the sphere was made, by name.
+
+    Raises:
+        ValueError: If the constraint is unknown, nothing requires gradients, or a norm is 0 or not
+            finite.
+    """
+
+    def __init__(self, module: nn.Module, constraint: Constraint | str = "sphere") -> None:
+        check_choice("constraint", constraint, ("sphere", "per_layer"))
+        self._parameters = {
+            name: parameter
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        if not self._parameters:
+            raise ValueError(
+                f"{type(module).__name__} has no parameter that requires gradients: there is no norm to hold"
+            )
+        self._groups = groups(self._parameters, constraint)
+        self.radius = {group: self._norm(group) for group in self._groups}
+        for group, radius in self.radius.items():
+            if not 0 < radius < float("inf"):
+                raise ValueError(
+                    f"the norm of {group!r} is {radius}, expected a positive number: a vector of norm 0 has "
+                    "no direction to rescale; initialise the weights first"
+                )
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Rescale the parameters to the norm that they had."""
+        for group, radius in self.radius.items():
+            factor = radius / self._norm(group)
+            for name in self._groups[group]:
+                self._parameters[name].mul_(factor)
+
+    def _norm(self, group: str) -> float:
+        return float(norms([self._parameters[name].detach()[None] for name in self._groups[group]]))
+
+
+def norm(module: nn.Module) -> float:
+    """L2 norm of all parameters of a module, each counted once, summed in float64."""
+    return float(norms([parameter.detach()[None] for parameter in module.parameters()]))
+
+
+@torch.no_grad()
+def scale(module: nn.Module, alpha: float) -> None:
+    """Multiply every parameter of a module by alpha, in place and each once.
+
+    Raises:
+        ValueError: If alpha is not positive and finite.
+    """
+    if not 0 < alpha < float("inf"):
+        raise ValueError(
+            f"alpha={alpha!r} must be a positive number, the factor on all initial weights; 1 leaves them"
+        )
+    for parameter in module.parameters():
+        parameter.mul_(alpha)
+
+
+def groups(names: Collection[str], constraint: Constraint | str) -> dict[str, list[str]]:
+    """Names of parameters by the sphere that they are on: one for all, or one for each layer.
+
+    A layer is the module that owns the parameters; ``W_in`` and ``b_in`` of one module are a layer, and
+    ``W_out`` and ``b_out`` another.
+    """
+    if constraint == "none":
+        return {}
+    if constraint == "sphere":
+        return {"all": list(names)}
+    found: dict[str, list[str]] = {}
+    for name in names:
+        owner, _, own = name.rpartition(".")
+        matrix, _, place = own.partition("_")
+        layer = ".".join(part for part in (owner, place if matrix in MATRICES else "") if part)
+        found.setdefault(layer or "all", []).append(name)
+    return found
+
+
+def norms(tensors: Sequence[Tensor]) -> Float[Tensor, " networks"]:
+    """L2 norm by network of stacked parameters ``[networks, ...]`` together, in float64."""
+    each = [
+        torch.linalg.vector_norm(tensor.flatten(1), dim=1, dtype=torch.float64)
+        for tensor in tensors
+    ]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(each), dim=0)
+    return total
+
+
+@torch.no_grad()
+def project_stack(
+    tensors: Mapping[str, Tensor],
+    members: Mapping[str, Sequence[str]],
+    radius: Mapping[str, Float[Tensor, " networks"]],
+) -> None:
+    """Rescale stacked parameters ``[networks, ...]`` in place, each network to its own norm."""
+    for group, names in members.items():
+        chosen = [tensors[name] for name in names]
+        factor = radius[group] / norms(chosen)
+        for tensor in chosen:
+            tensor.mul_(factor.to(tensor.dtype).view(-1, *[1] * (tensor.ndim - 1)))
