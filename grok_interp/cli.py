@@ -13,7 +13,9 @@ from grok_interp.config import (
     EXISTS,
     DemoConfig,
     FormatName,
+    LandscapeRun,
     NamedActivation,
+    ProblemName,
     Recipe,
     RunConfig,
     read_toml,
@@ -155,13 +157,31 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
 
         commands.convert_file(source, out, format, act_fn, overwrite=overwrite)
 
+    def landscape(
+        problem: tyro.conf.Positional[ProblemName],
+        config: Annotated[LandscapeRun, tyro.conf.arg(name="")],
+    ) -> None:
+        """Loss against weight norm: networks of many alphas, each held at its norm or set free.
+
+        Writes curves, the landscape and its numbers as Parquet, and a figure. A command that was interrupted
+        goes on where it was when it is given again; more seeds or sizes join what is there.
+
+        Args:
+            problem: What is learned.
+            config: Which networks, and how.
+        """
+        print(f"landscape of {problem} in {config.out} {LOADING}", flush=True)
+        from grok_interp import landscape_command
+
+        landscape_command.run(problem, config)
+
     def demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
         """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""
         from grok_interp import demo
 
         demo.run(config)
 
-    for command in (train, resume, analyze, convert, demo):
+    for command in (train, resume, analyze, convert, landscape, demo):
         app.command(command)
     return app
 

@@ -38,6 +38,7 @@ FormatName = Literal[
 ]
 ReadoutFit = Literal["ridge", "train"]
 LrRule = Literal["fixed", "proportional"]
+ProblemName = Literal["modular", "teacher_student", "images", "language", "molecules"]
 
 INF = float("inf")
 METRICS = (
@@ -464,6 +465,71 @@ class LandscapeConfig:
         for rule in self.lr_rules:
             check_choice("lr_rules", rule, LrRule)
         _check_count("draws", self.draws, 0)
+
+
+@dataclass(frozen=True)
+class LandscapeRun:
+    """A landscape from the shell. What is not given is the problem's own way.
+
+    Attributes:
+        out: Directory of the results; what is finished there is not trained again.
+        alphas: Factors on all initial weights, ascending.
+        seeds: Seeds of weights, data and minibatches.
+        sizes: Numbers of training examples.
+        lr_rules: Learning rate as it is (fixed) or times alpha (proportional).
+        steps: Optimiser steps of each network.
+        lr: Learning rate.
+        weight_decay: Decoupled decay with adamw, an L2 term with adam and sgd.
+        optimizer: adamw, adam or sgd.
+        batch_size: Training examples a step; 0 for all of them.
+        eval_every: Steps between evaluations.
+        constraint: Norm held (sphere, per_layer), or free training (none).
+        draws: Draws of the frozen_input control of modular tasks; 0 leaves out the latent algorithm.
+        source: Which data: digits or mnist, vader or imdb, nci or qm9.
+        path: Folder of the data of mnist, imdb or qm9, as datasets.load_dataset reads it.
+        download: Ask the dataset's hub for it. Nothing is downloaded unasked.
+        mixing: Images: share of the image in m * image + (1 - m) * template of its label.
+        p: Modular tasks: modulus.
+        d_mlp: Modular tasks: neurons.
+        operation: Modular tasks: the task.
+        label_noise: Modular tasks: share of training labels redrawn.
+    """
+
+    out: Path = field(default_factory=lambda: Path("landscapes/run"))
+    alphas: tuple[float, ...] | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    sizes: tuple[int, ...] = ()
+    lr_rules: tuple[LrRule, ...] = ("fixed", "proportional")
+    steps: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    optimizer: OptimizerName | None = None
+    batch_size: int | None = None
+    eval_every: int | None = None
+    constraint: Constraint | None = None
+    draws: int = 20
+    source: str | None = None
+    path: Path | None = None
+    download: bool = False
+    mixing: float | None = None
+    p: int | None = None
+    d_mlp: int | None = None
+    operation: str | None = None
+    label_noise: float | None = None
+
+    def training(self, own: TrainConfig) -> TrainConfig:
+        """How to train: a problem's own way, but for what is given."""
+        names = ("steps", "lr", "weight_decay", "optimizer", "eval_every", "constraint")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.batch_size is not None:
+            given["batch_size"] = self.batch_size or None
+        return dataclasses.replace(own, **given)
+
+    def networks(self, train: TrainConfig, alphas: tuple[float, ...]) -> LandscapeConfig:
+        """Which networks, with these alphas unless others are given."""
+        return LandscapeConfig(
+            self.alphas or alphas, self.seeds, self.sizes, self.lr_rules, train, self.draws
+        )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from grok_interp.verdict import without_nan
         ("resume", "PATH"),
         ("analyze", "--recipe.frequency"),
         ("convert", "--format"),
+        ("landscape", "--lr-rules"),
     ],
 )
 def test_help_imports_neither_torch_nor_transformer_lens(command: str, option: str) -> None:

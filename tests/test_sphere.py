@@ -122,9 +122,7 @@ def test_only_what_is_trained_is_held() -> None:
     split = ModularTask(7).split(0.6)
     model = HookedMLP(p=7, d_mlp=8, seed=0)
     W_in, norm = model.W_in.detach().clone(), float(model.W_out.detach().norm())
-    training.train(
-        model, split, steps=5, constraint="sphere", trainable=("W_out",), progress=False
-    )
+    training.train(model, split, steps=5, constraint="sphere", trainable=("W_out",), progress=False)
     assert torch.equal(model.W_in, W_in)
     assert float(model.W_out.detach().norm()) == pytest.approx(norm)
 

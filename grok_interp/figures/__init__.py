@@ -11,6 +11,13 @@ from grok_interp.figures.comparisons import grokking_time as grokking_time
 from grok_interp.figures.comparisons import phase_diagram as phase_diagram
 from grok_interp.figures.effects import ablation_curves as ablation_curves
 from grok_interp.figures.effects import effect_beside_controls as effect_beside_controls
+from grok_interp.figures.free_runs import generalisation_times as generalisation_times
+from grok_interp.figures.free_runs import norm_dynamics as norm_dynamics
+from grok_interp.figures.landscape_maps import data_size_map as data_size_map
+from grok_interp.figures.landscape_maps import latent_through_training as latent_through_training
+from grok_interp.figures.landscape_maps import mixing_map as mixing_map
+from grok_interp.figures.landscapes import latent_on_the_u as latent_on_the_u
+from grok_interp.figures.landscapes import lu_curves as lu_curves
 from grok_interp.figures.learning import ipr_through_training as ipr_through_training
 from grok_interp.figures.learning import learning_curves as learning_curves
 from grok_interp.figures.learning import training_summary as training_summary

@@ -5,9 +5,16 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from grok_interp.figures.style import CHANCE, reference, require, series_styles, styled
-
-CENSORED = "triangle-up-open"
+from grok_interp.figures.style import (
+    CENSORED,
+    draw_times,
+    explain,
+    one_row_each,
+    reference,
+    require,
+    series_styles,
+    styled,
+)
 
 
 def accuracy_by_width(frame: pd.DataFrame, title: str, chance: float) -> go.Figure:
@@ -62,44 +69,9 @@ def grokking_time(frame: pd.DataFrame, title: str) -> go.Figure:
     figure = go.Figure()
     for name, style in series_styles(list(frame["series"].unique())).items():
         runs = frame[frame["series"] == name]
-        by_fraction = runs.groupby("train_fraction")
-        mean, missed = by_fraction["step"].mean(), by_fraction["censored"].sum()
-        figure.add_scatter(
-            x=mean.index,
-            y=mean,
-            customdata=[
-                f"{late} of {count} not by their last step"
-                for late, count in zip(missed, by_fraction.size(), strict=True)
-            ],
-            hovertemplate="%{x}: %{y:.0f} steps, %{customdata}",
-            name=name,
-            legendgroup=name,
-            mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash},
-            marker={"symbol": [CENSORED if late else style.symbol for late in missed], "size": 11},
-        )
-        figure.add_scatter(
-            x=runs["train_fraction"],
-            y=runs["step"],
-            text=[f"seed {seed}" for seed in runs["seed"]],
-            name=f"{name}, runs",
-            legendgroup=name,
-            showlegend=False,
-            mode="markers",
-            marker={
-                "color": style.colour,
-                "size": 5,
-                "symbol": [CENSORED if late else style.symbol for late in runs["censored"]],
-            },
-        )
+        draw_times(figure, runs, name, style, x="train_fraction", step="step", censored="censored")
     if frame["censored"].any():
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            name="not by the last step (lower bound)",
-            mode="markers",
-            marker={"symbol": CENSORED, "color": CHANCE, "size": 11},
-        )
+        explain(figure, CENSORED, "not by the last step (lower bound)")
     figure.update_xaxes(title="share of pairs trained on")
     figure.update_yaxes(title="steps to 99% test accuracy (mean over seeds)", type="log")
     return styled(figure, title, 420)
@@ -120,13 +92,7 @@ def phase_diagram(
         ValueError: If a column is missing or a cell has several rows.
     """
     require(frame, [x, y, "train_accuracy", "test_accuracy", "phase"], "a row for each cell")
-    repeated = frame.duplicated([x, y])
-    if repeated.any():
-        cell = frame.loc[repeated, [x, y]].iloc[0].to_dict()
-        raise ValueError(
-            f"several rows are of the cell {cell}: pass one seed, or "
-            "average accuracies and name the phases anew"
-        )
+    one_row_each(frame, [x, y], "pass one seed, or average accuracies and name the phases anew")
     text = [
         f"{row.phase}<br>train {row.train_accuracy:.2f}<br>test {row.test_accuracy:.2f}"
         for row in frame.itertuples()

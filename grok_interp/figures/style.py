@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,12 @@ MARGIN = {"l": 70, "r": 20, "t": 100, "b": 60}
 """Pixels around the plots."""
 LEGEND_GAP = 28
 """Pixels between the plots and the legend above them, room for a line of panel titles."""
+TALL_LEGEND = 150
+"""Pixels above the plots for a title and a legend of six names: three lines where 400 are the width."""
+CENSORED = "triangle-up-open"
+"""A lower bound: what had not happened by the last step."""
+FLOORED = "triangle-down-open"
+"""A value of 0 on a log axis, which has no place for it: drawn at :func:`log_floor`."""
 
 
 class Series(NamedTuple):
@@ -36,8 +43,10 @@ SERIES = (
 """Sky blue and orange complete the palette; dots are left to lines of reference."""
 
 
-def styled(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Figure:
-    """Template, title, and the legend above the plots."""
+def styled(
+    figure: go.Figure, title: str, height: int, *, top: int = MARGIN["t"], **layout: Any
+) -> go.Figure:
+    """Template, title, and the legend above the plots, ``top`` pixels high with the title."""
     return figure.update_layout(
         template="plotly_white",
         title=title,
@@ -46,11 +55,11 @@ def styled(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Figu
         title_yref="container",
         title_pad={"t": 15},
         title_yanchor="top",
-        margin=MARGIN,
+        margin=MARGIN | {"t": top},
         legend={
             "orientation": "h",
             "x": 0,
-            "y": 1 + LEGEND_GAP / (height - MARGIN["t"] - MARGIN["b"]),
+            "y": 1 + LEGEND_GAP / (height - top - MARGIN["b"]),
             "yanchor": "bottom",
         },
         **layout,
@@ -83,6 +92,36 @@ def require(frame: pd.DataFrame, columns: Collection[str], source: str) -> None:
         )
 
 
+def one_value(frame: pd.DataFrame, column: str, advice: str) -> None:
+    """Raise a ValueError that ends with ``advice`` if a column has several values."""
+    values = frame[column].drop_duplicates().tolist()
+    if len(values) > 1:
+        raise ValueError(f"the rows are of the {column} {values}, expected one: {advice}")
+
+
+def one_row_each(frame: pd.DataFrame, columns: Collection[str], advice: str) -> None:
+    """Raise a ValueError that ends with ``advice`` if several rows agree in ``columns``."""
+    repeated = frame.duplicated(list(columns))
+    if repeated.any():
+        cell = frame.loc[repeated, list(columns)].iloc[0].to_dict()
+        raise ValueError(f"several rows are of the cell {cell}: {advice}")
+
+
+def log_floor(values: pd.DataFrame) -> float:
+    """A tenth of the smallest positive value shown: where 0 stands on a log axis.
+
+    Raises:
+        ValueError: If no value is positive.
+    """
+    smallest = float(values.where(values > 0).min().min())
+    if math.isnan(smallest):
+        raise ValueError(
+            f"none of {list(values)} is positive, expected some value for a log axis: "
+            "pass runs whose losses are finite and not all 0"
+        )
+    return smallest / 10
+
+
 def reference(figure: go.Figure, y: float, text: str, **where: Any) -> None:
     """A dotted horizontal line with its value written on it."""
     figure.add_hline(
@@ -94,17 +133,117 @@ def reference(figure: go.Figure, y: float, text: str, **where: Any) -> None:
     )
 
 
-def mark_steps(figure: go.Figure, steps: Mapping[str, float | int], rows: int, cols: int) -> None:
-    """Thin vertical lines in every panel, named in the first row."""
+def mark_steps(
+    figure: go.Figure,
+    steps: Mapping[str, float | int],
+    rows: int,
+    cols: int,
+    *,
+    log: bool = False,
+) -> None:
+    """Thin vertical lines in every panel, named in the first row.
+
+    Args:
+        figure: A figure with traces in its panels.
+        steps: Where on the horizontal axes, by name.
+        rows: Rows of panels.
+        cols: Columns of panels.
+        log: Whether the horizontal axes are logarithmic: there plotly takes a line's place by its
+            value, and its name's place by the value's decimal logarithm.
+
+    Raises:
+        ValueError: If ``log`` and a place is not positive.
+    """
     for place, (name, step) in enumerate(steps.items()):
+        if log and step <= 0:
+            raise ValueError(
+                f"the mark {name!r} is at {step}, expected a positive place on a log axis: leave it out"
+            )
+        # Names of events close to each other stand below each other.
+        text = {"annotation_text": name, "annotation_yshift": -12 * place}
+        text |= {"annotation_x": math.log10(step) if log else step, "annotation_font_size": 10}
         for row in range(1, rows + 1):
             for col in range(1, cols + 1):
-                # Names of events close to each other stand below each other.
-                text = {"annotation_text": name, "annotation_yshift": -12 * place}
                 figure.add_vline(
                     x=step,
                     line={"color": CONTROL, "dash": "dot", "width": 1},
                     row=row,
                     col=col,
-                    **(text | {"annotation_font_size": 10} if row == 1 else {}),
+                    **(text if row == 1 else {}),
                 )
+
+
+def draw_times(
+    figure: go.Figure,
+    runs: pd.DataFrame,
+    name: str,
+    style: Series,
+    *,
+    x: str,
+    step: str,
+    censored: str,
+    light: bool = False,
+) -> None:
+    """A line through means over seeds of the time until an event, and a marker for each run.
+
+    Runs that did not get there count with their last step, so a mean that holds some is a lower
+    bound: it is an open triangle pointing up, as are these runs.
+
+    Args:
+        figure: Where to draw.
+        runs: A row a run: ``seed`` and the three columns below.
+        name: Name of the series, and of its group in the legend.
+        style: How it is drawn.
+        x: Column of the horizontal axis.
+        step: Column of the times.
+        censored: Column that says whether the event had not happened by the last step.
+        light: Thin, pale, with open markers and out of the legend: a second event of the series.
+    """
+    by_x = runs.groupby(x)
+    mean, missed = by_x[step].mean(), by_x[censored].sum()
+    symbol = f"{style.symbol}-open" if light else style.symbol
+    group = {"legendgroup": name, "opacity": 0.5 if light else 1}
+    event = f"{name}, {step}" if light else name
+    figure.add_scatter(
+        x=mean.index,
+        y=mean,
+        customdata=[
+            f"{late} of {count} not by their last step"
+            for late, count in zip(missed, by_x.size(), strict=True)
+        ],
+        hovertemplate="%{x}: %{y:.0f} steps, %{customdata}",
+        name=event,
+        showlegend=not light,
+        mode="lines+markers",
+        line={"color": style.colour, "dash": style.dash, "width": 1 if light else 2},
+        marker={
+            "symbol": [CENSORED if late else symbol for late in missed],
+            "size": 7 if light else 11,
+        },
+        **group,
+    )
+    figure.add_scatter(
+        x=runs[x],
+        y=runs[step],
+        text=[f"seed {seed}" for seed in runs["seed"]],
+        name=f"{event}, runs",
+        showlegend=False,
+        mode="markers",
+        marker={
+            "color": style.colour,
+            "size": 5,
+            "symbol": [CENSORED if late else symbol for late in runs[censored]],
+        },
+        **group,
+    )
+
+
+def explain(figure: go.Figure, symbol: str, text: str, **trace: Any) -> None:
+    """An entry of the legend that says what a symbol means, drawn nowhere."""
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        name=text,
+        marker={"symbol": symbol, "color": CHANCE, "size": 11},
+        **({"mode": "markers"} | trace),
+    )

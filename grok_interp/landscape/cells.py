@@ -1,0 +1,197 @@
+"""Finished parts of a landscape, in memory and on disk.
+
+A directory holds ``config.json`` (what was trained and how) and, for each cell, ``curves/NAME.parquet`` and
+with a modular problem ``latent/NAME.parquet``, each written aside and renamed. Seeds, sizes and rules are
+not part of what must agree: more of them go into the same directory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from grok_interp import files, runs
+from grok_interp.config import LandscapeConfig, LrRule, to_dict
+from grok_interp.problems import ModularProblem, Problem
+
+KEYS = ["alpha", "seed", "size", "lr_rule"]
+"""Columns that say which network a row is of."""
+MEASURED = ["train_loss", "test_loss", "train_accuracy", "test_accuracy", "weight_norm"]
+FORMAT = "grok_interp landscape"
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What training came to.
+
+    Attributes:
+        table: A row for each evaluation; see the module.
+        latent: Of a modular problem, a row for each checkpoint: the columns of
+            ``dynamics.DEFINITIONS`` (idealised accuracies, their excess over the frozen_input control, the
+            phase residual, ...) beside those that say which network it is of. None of others, and without
+            draws.
+    """
+
+    table: pd.DataFrame
+    latent: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Networks that differ in alpha alone.
+
+    Attributes:
+        seed: Of initial weights, data and minibatches.
+        size: Training examples.
+        lr_rule: How the learning rate depends on alpha.
+    """
+
+    seed: int
+    size: int
+    lr_rule: LrRule
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"seed{self.seed}_size{self.size}_{self.lr_rule}"
+
+
+class Store:
+    """Finished cells in a directory.
+
+    Args:
+        path: The directory; made if need be.
+        problem: What is trained.
+        config: Which networks.
+
+    Raises:
+        FileExistsError: If something else is there, or cells that were made in another way.
+    """
+
+    def __init__(
+        self, path: Path, problem: Problem | ModularProblem, config: LandscapeConfig
+    ) -> None:
+        self.path = path
+        description = _description(problem, config)
+        file = path / "config.json"
+        if path.exists() and not path.is_dir():
+            raise FileExistsError(f"{path} is a file: choose another directory for the landscape")
+        if not file.exists():
+            inside = (
+                [] if not path.is_dir() else [e.name for e in path.iterdir() if e.name != ".lock"]
+            )
+            if inside:
+                raise FileExistsError(
+                    f"{path} holds {', '.join(sorted(inside)[:3])} and no landscape: choose another directory"
+                )
+            files.write_json(file, description | {"versions": runs.versions()})
+            return
+        there = files.read_json(file, "choose another directory")
+        for name, value in description.items():
+            if there.get(name) != value:
+                raise FileExistsError(
+                    f"{path} holds a landscape of {name}={there.get(name)!r}, and this one has {value!r}: "
+                    "choose another directory, or remove that one"
+                )
+
+    def read(self, cell: Cell) -> Curves | None:
+        """A finished cell; None if it is not."""
+        return self._named(cell.name)
+
+    def _named(self, name: str) -> Curves | None:
+        table = self.path / "curves" / f"{name}.parquet"
+        latent = self.path / "latent" / f"{name}.parquet"
+        if not table.exists():
+            return None
+        return Curves(_read(table), _read(latent) if latent.exists() else None)
+
+    def write(self, cell: Cell, found: Curves) -> None:
+        """Keep a finished cell; the table comes last, so that where it is, all is."""
+        for folder, frame in (("latent", found.latent), ("curves", found.table)):
+            if frame is not None:
+                with files.written_aside(self.path / folder / f"{cell.name}.parquet") as temporary:
+                    frame.to_parquet(temporary)
+
+    def read_all(self) -> Curves:
+        """Every finished cell, whoever asked for it."""
+        names = sorted(file.stem for file in (self.path / "curves").glob("*.parquet"))
+        parts = [self._named(name) for name in names]
+        return joined([part for part in parts if part is not None])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training into the directory, and clear up after killed ones.
+
+        Raises:
+            RuntimeError: If another process is training there.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RuntimeError(
+                f"another process is training in {self.path}: wait for it, stop it, or choose another "
+                "directory"
+            ) from None
+        try:
+            for folder in (self.path, self.path / "curves", self.path / "latent"):
+                files.clear_temporary(folder)
+            yield
+        finally:
+            lock.release()
+
+
+def joined(parts: list[Curves]) -> Curves:
+    """Cells as one.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not parts:
+        raise ValueError("there is no finished cell yet: train first")
+    latent = [part.latent for part in parts if part.latent is not None]
+    return Curves(
+        pd.concat([part.table for part in parts], ignore_index=True),
+        pd.concat(latent, ignore_index=True) if latent else None,
+    )
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{file} is not a whole Parquet file ({error}): remove it, and its cell is trained again"
+        ) from error
+
+
+def _description(problem: Problem | ModularProblem, config: LandscapeConfig) -> dict[str, Any]:
+    """All that the numbers of a cell depend on beside its seed, size and rule."""
+    how = to_dict(config.train or problem.train)
+    for name in ("progress", "seed"):
+        del how[name]
+    if isinstance(problem, ModularProblem):
+        what = {
+            "task": to_dict(problem.task),
+            "model": to_dict(problem.model),
+            "label_noise": problem.label_noise,
+        }
+    else:
+        what = {name: getattr(problem, name) for name in ("name", "loss", "tolerance", "about")}
+    found = {
+        "format": FORMAT,
+        "problem": what,
+        "alphas": config.alphas,
+        "train": how,
+        "draws": config.draws,
+    }
+    # As a file gives it back: tuples as lists.
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]

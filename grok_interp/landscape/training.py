@@ -1,0 +1,246 @@
+"""Networks of many norms trained, and what was measured of each along the way, as one table.
+
+A row is an evaluation of one network: ``alpha``, ``seed``, ``size`` (training examples), ``lr_rule``, ``lr``,
+``weight_decay``, ``step``, ``train_loss``, ``test_loss``, ``train_accuracy``, ``test_accuracy`` and
+``weight_norm``. Networks of one seed, size and rule are a *cell*: they share their initial weights but for
+alpha, their data and their minibatches, and train as one stack where the network allows it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from grok_interp import dynamics, ensemble, sphere
+from grok_interp.config import LandscapeConfig, TrainConfig
+from grok_interp.landscape.cells import KEYS, MEASURED, Cell, Curves, Store, joined
+from grok_interp.landscape.stack import ModuleStack
+from grok_interp.lockstep import Job
+from grok_interp.problems import ModularProblem, Problem
+from grok_interp.training import SHOWN_EVERY
+
+
+def train(
+    problem: Problem | ModularProblem,
+    config: LandscapeConfig | None = None,
+    *,
+    out: Path | str | None = None,
+    progress: bool = True,
+) -> Curves:
+    """Train a network for each alpha, seed, size and rule of the learning rate.
+
+    Args:
+        problem: What to train on what.
+        config: Which networks, and how they are trained.
+        out: A directory. Every finished cell is a Parquet file in it, written aside and renamed, and
+            training that was interrupted goes on after the last one: the result is the same.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        FileExistsError: If the directory holds something else, or cells made in another way.
+        ValueError: If a size is larger than the data, or sizes or rules do not fit the problem.
+        RuntimeError: If another process is writing there.
+    """
+    config = config or LandscapeConfig()
+    how = config.train or problem.train
+    cells = [
+        Cell(seed, size, rule)
+        for seed in config.seeds
+        for size in config.sizes or (problem.size,)
+        for rule in config.lr_rules
+    ]
+    found: list[Curves] = []
+    store = None if out is None else Store(Path(out), problem, config)
+    with (
+        nullcontext() if store is None else store.locked(),
+        tqdm(
+            total=len(cells) * len(config.alphas) * how.steps,
+            desc=problem.name,
+            unit="step",
+            unit_scale=True,
+            mininterval=SHOWN_EVERY[sys.stderr.isatty()],
+            disable=not progress,
+        ) as bar,
+    ):
+        for cell in cells:
+            done = None if store is None else store.read(cell)
+            if done is None:
+                done = _train_cell(problem, config, how, cell, bar)
+                if store is not None:
+                    store.write(cell, done)
+            else:
+                bar.update(len(config.alphas) * how.steps)
+            found.append(done)
+            bar.set_postfix_str(cell.name)
+    _warn_of_failures(found)
+    return joined(found)
+
+
+def reduced(
+    problem: Problem | ModularProblem,
+    config: LandscapeConfig | None = None,
+    *,
+    out: Path | str | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train and test loss and accuracy against alpha, with the weight norm held fixed.
+
+    Args:
+        problem: A network on data.
+        config: Alphas, seeds, sizes, rules of the learning rate, and how to train.
+        out: A directory that finished parts are kept in; see :func:`train`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A row for each network: ``alpha``, ``seed``, ``size``, ``lr_rule``, ``lr``, ``weight_decay``,
+        ``steps``, ``weight_norm``; last ``train_loss``, ``test_loss``, ``train_accuracy``,
+        ``test_accuracy``; and the best of each along the way as ``best_...``.
+
+    Raises:
+        ValueError: If the norm would not be held: ``constraint`` is ``"none"``.
+    """
+    config = config or LandscapeConfig()
+    how = config.train or problem.train
+    if how.constraint == "none":
+        raise ValueError(
+            "constraint='none' lets the norm go, and a reduced landscape holds it: train with "
+            "constraint='sphere' or 'per_layer', or call landscape.train for free training"
+        )
+    return last_and_best(train(problem, config, out=out, progress=progress).table)
+
+
+def last_and_best(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each network: its last losses and accuracies, and the best along the way, kept apart.
+
+    ``train_loss`` and the like are of the last evaluation; ``best_train_loss`` and the like the smallest loss
+    or largest accuracy of all evaluations, each by itself, NaN if none is finite. The best of the test
+    side is chosen by looking at it, so it is an optimistic number.
+
+    Args:
+        table: ``train(...).table``.
+    """
+    grouped = table.sort_values("step", kind="stable").groupby(KEYS, sort=False)
+    frame = grouped[["step", "lr", "weight_decay", *MEASURED]].last(skipna=False)
+    for side in ("train", "test"):
+        frame[f"best_{side}_loss"] = grouped[f"{side}_loss"].min()
+        frame[f"best_{side}_accuracy"] = grouped[f"{side}_accuracy"].max()
+    return frame.rename(columns={"step": "steps"}).reset_index()
+
+
+# One cell ---------------------------------------------------------------------------------------
+
+
+def _train_cell(
+    problem: Problem | ModularProblem,
+    config: LandscapeConfig,
+    how: TrainConfig,
+    cell: Cell,
+    bar: Any,
+) -> Curves:
+    configs = [
+        replace(
+            how,
+            lr=how.lr * alpha if cell.lr_rule == "proportional" else how.lr,
+            seed=cell.seed,
+            progress=False,
+        )
+        for alpha in config.alphas
+    ]
+    if isinstance(problem, ModularProblem):
+        return _modular(problem, config, configs, cell, bar)
+    return Curves(_modules(problem, config.alphas, configs, cell, bar), None)
+
+
+def _modules(
+    problem: Problem,
+    alphas: Sequence[float],
+    configs: Sequence[TrainConfig],
+    cell: Cell,
+    bar: Any,
+) -> pd.DataFrame:
+    data = problem.data(cell.seed, cell.size)
+    networks = []
+    for alpha in alphas:
+        networks.append(problem.network(cell.seed))
+        sphere.scale(networks[-1], alpha)
+    stack = ModuleStack(networks, problem, data, configs)
+    how, rows, shown = configs[0], [], 0
+    for step in range(how.steps + 1):
+        if how.evaluated_at(step):
+            for alpha, config, row in zip(alphas, configs, stack.evaluate(), strict=True):
+                rows.append(_labelled(cell, alpha, config) | {"step": step} | row)
+            bar.update(len(alphas) * (step - shown))
+            shown = step
+        if step < how.steps:
+            stack.step(step)
+    return pd.DataFrame(rows)
+
+
+def _modular(
+    problem: ModularProblem,
+    config: LandscapeConfig,
+    configs: Sequence[TrainConfig],
+    cell: Cell,
+    bar: Any,
+) -> Curves:
+    split = problem.split(cell.seed, cell.size)
+    models = [problem.network(cell.seed, alpha) for alpha in config.alphas]
+    # A block at a time, which is how they train anyway, so that the bar moves.
+    size = ensemble.block_size(Job(models[0], split, configs[0]))
+    tables, latent = [], []
+    for start in range(0, len(models), size):
+        block = slice(start, start + size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # told once, at the end
+            histories = ensemble.train(models[block], [split] * len(models[block]), configs[block])
+        for alpha, how, run in zip(config.alphas[block], configs[block], histories, strict=True):
+            labels = _labelled(cell, alpha, how)
+            tables.append(run.metrics[MEASURED].reset_index().assign(**labels))
+            if config.draws:
+                measured = dynamics.table(run, draws=config.draws, seed=cell.seed)
+                latent.append(measured.reset_index().assign(**labels))
+        bar.update(len(histories) * configs[0].steps)
+    columns = [*labels, "step", *MEASURED]
+    table = pd.concat(tables, ignore_index=True)[columns]
+    if not latent:
+        return Curves(table, None)
+    beside = pd.concat(latent, ignore_index=True)
+    return Curves(table, beside[[*labels, "step", *dynamics.DEFINITIONS]])
+
+
+def _labelled(cell: Cell, alpha: float, config: TrainConfig) -> dict[str, Any]:
+    """Columns that say which network a row is of, and how it was trained."""
+    return {
+        "alpha": alpha,
+        "seed": cell.seed,
+        "size": cell.size,
+        "lr_rule": cell.lr_rule,
+        "lr": config.lr,
+        "weight_decay": config.weight_decay,
+    }
+
+
+def _warn_of_failures(found: Sequence[Curves]) -> None:
+    """Say once which networks have stopped being finite."""
+    last = pd.concat([last_and_best(each.table) for each in found])
+    failed = [
+        f"alpha {row['alpha']:g}, seed {row['seed']}, {row['lr_rule']} lr"
+        for row in last.to_dict("records")
+        if not math.isfinite(row["train_loss"])
+    ]
+    if failed:
+        warnings.warn(
+            f"the loss of {len(failed)} networks stopped being finite ({'; '.join(failed[:5])}): their last "
+            "values are NaN; lower lr, or leave out these alphas",
+            RuntimeWarning,
+            stacklevel=3,
+        )

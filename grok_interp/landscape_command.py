@@ -1,0 +1,180 @@
+"""What ``grok-interp landscape`` does: a problem by name, its landscape, and what came of it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import pandas as pd
+
+from grok_interp import figures, files, landscape, realdata, report, runs
+from grok_interp.config import ALPHAS, HookedMLPConfig, LandscapeRun, TaskConfig
+from grok_interp.problems import ModularProblem, Problem, teacher_student
+
+ONLY_FOR = {
+    "source": ("images", "language", "molecules"),
+    "path": ("images", "language", "molecules"),
+    "download": ("images", "language", "molecules"),
+    "mixing": ("images",),
+    "p": ("modular",),
+    "d_mlp": ("modular",),
+    "operation": ("modular",),
+    "label_noise": ("modular",),
+}
+"""Settings that only some problems have."""
+MODULAR_ALPHAS = (0.25, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 40.0)
+"""Where the landscape of a HookedMLP bends: its usual weights lie far to the left of the U's minimum."""
+NUMBERS_MEAN = (
+    "Loss against alpha, the factor on all initial weights, at which the weight norm is held. "
+    "The test loss of a U is least at w_c; a right arm that is there at a fixed learning rate only may come "
+    "from steps that turn large weights too little, so both rules stand side by side."
+)
+TIMES_MEAN = (
+    "Free training from weights alpha times the usual. Censored: not by the last step, which then stands "
+    "for the time. decay_over_lr_wd is how fast the norm shrank between the two times, over lr * wd."
+)
+LATENT_MEAN = (
+    "Idealised accuracy beside its excess over frozen_input, random input weights of the same norm with a "
+    "read-out fitted to the same labels. Only the excess speaks of learned input weights."
+)
+
+
+def run(name: str, settings: LandscapeRun) -> landscape.Curves:
+    """Train networks of many norms; write and print what came of it.
+
+    Writes ``landscape.parquet`` (a row a network), ``curves.parquet`` (a row an evaluation),
+    ``numbers.parquet`` where the norm is held or ``times.parquet`` where it is free, ``latent.parquet`` of
+    a modular task, and ``landscape.html``. Finished cells are in ``curves/`` and ``latent/``, and are not
+    trained again.
+
+    Raises:
+        ValueError: If a setting is for another problem, or out of range.
+        FileExistsError: If the directory holds another landscape.
+    """
+    what = problem(name, settings)
+    how = settings.training(what.train)
+    usual = MODULAR_ALPHAS if isinstance(what, ModularProblem) else ALPHAS
+    if isinstance(what, Problem):
+        print(what.about)
+    try:
+        found = landscape.train(what, settings.networks(how, usual), out=settings.out)
+    except KeyboardInterrupt:
+        print("\ngo on after the last finished cell by giving the same command again")
+        raise
+    last = landscape.last_and_best(found.table)
+    tables = {"curves": found.table, "landscape": last}
+    if found.latent is not None:
+        tables["latent"] = found.latent
+    if how.constraint != "none":
+        tables["numbers"] = landscape.numbers(last)
+        told = told_numbers(tables["numbers"])
+    elif found.table["test_accuracy"].isna().all():
+        told = "a regression without tolerance: no answer counts as right, so nothing happens at a step"
+    else:
+        tables["times"] = _times(found.table)
+        told = tables["times"].to_string(index=False, float_format=lambda x: f"{x:.4g}")
+    print(f"\n{told}")
+    for kind, table in tables.items():
+        with files.written_aside(settings.out / f"{kind}.parquet") as temporary:
+            table.to_parquet(temporary)
+    versions = ", ".join(f"{package} {version}" for package, version in runs.versions().items())
+    page = report.to_html(
+        f"Landscape: {what.name}",
+        "" if isinstance(what, ModularProblem) else what.about,
+        _sections(what, tables, told),
+        f"{' '.join(['grok-interp', *sys.argv[1:]])}; {versions}",
+    )
+    files.write_text(settings.out / "landscape.html", page)
+    print(
+        f"\nwrote {', '.join(f'{kind}.parquet' for kind in tables)}, landscape.html in {settings.out}"
+    )
+    return found
+
+
+def problem(name: str, settings: LandscapeRun) -> Problem | ModularProblem:
+    """The problem of a name, as the settings say.
+
+    Raises:
+        ValueError: If a setting is for another problem.
+    """
+    unset = LandscapeRun()
+    for setting, owners in ONLY_FOR.items():
+        value = getattr(settings, setting)
+        if value != getattr(unset, setting) and name not in owners:
+            raise ValueError(
+                f"{setting}={value!r} is for {' and '.join(owners)}, not for {name}: leave it out"
+            )
+    if name == "modular":
+        task = TaskConfig(
+            TaskConfig.p if settings.p is None else settings.p,
+            TaskConfig.operation if settings.operation is None else settings.operation,
+        )
+        width = ModularProblem().model.d_mlp if settings.d_mlp is None else settings.d_mlp
+        model = HookedMLPConfig(p=task.p, d_mlp=width)
+        return ModularProblem(task, model, label_noise=settings.label_noise or 0.0)
+    if name == "teacher_student":
+        return teacher_student()
+    where: dict[str, Any] = {"path": settings.path, "download": settings.download}
+    if settings.source is not None:
+        where["source"] = settings.source
+    if name == "images":
+        return realdata.images(mixing=1.0 if settings.mixing is None else settings.mixing, **where)
+    return (realdata.language if name == "language" else realdata.molecules)(**where)
+
+
+def told_numbers(numbers: pd.DataFrame) -> str:
+    """The numbers of a landscape as text, with what each is."""
+    lines = []
+    for (size, rule), group in numbers.groupby(["size", "lr_rule"], sort=False):
+        lines.append(f"{size} training examples, lr {rule}: value, 95% interval over seeds")
+        for row in group.to_dict("records"):
+            known = not math.isnan(row["value"])
+            value = f"{row['value']:.4g}" if known else "none"
+            interval = "" if math.isnan(row["low"]) else f"{row['low']:.4g} to {row['high']:.4g}"
+            what = landscape.DEFINITIONS[row["number"]]
+            lines.append(f"  {row['number']:<14} {value:<10} {interval:<22} {what}")
+    return "\n".join(lines)
+
+
+def _times(table: pd.DataFrame) -> pd.DataFrame:
+    """When each network memorised and generalised, and how fast its norm shrank."""
+    times = landscape.times(table)
+    decay = landscape.norm_decay(table, times)
+    return times.assign(decay_over_lr_wd=decay["ratio"], r2=decay["r2"])
+
+
+def _sections(
+    what: Problem | ModularProblem, tables: dict[str, pd.DataFrame], told: str
+) -> list[report.Section]:
+    """A section for each size, one for all sizes, and one for the latent algorithm."""
+    last = tables["landscape"]
+    meaning = NUMBERS_MEAN if "numbers" in tables else TIMES_MEAN
+    rule = last["lr_rule"].iloc[0]
+    found = [
+        report.Section(
+            f"{size} training examples",
+            meaning,
+            (),
+            [figures.lu_curves(rows, f"{what.name}: last losses and accuracies by alpha")],
+        )
+        for size, rows in last.groupby("size", sort=False)
+    ]
+    found.append(report.Section("Numbers", meaning, (told,), ()))
+    if len(found) > 2:
+        one_rule = last[last["lr_rule"] == rule]
+        drawn = figures.data_size_map(one_rule, f"{what.name}: loss, lr {rule}", metric="loss")
+        found.append(report.Section("Data size and alpha", meaning, (), [drawn]))
+    if "latent" in tables:
+        latent, size = tables["latent"], last["size"].iloc[0]
+        drawn = []
+        for each in last["lr_rule"].unique():
+            mine = (last["size"] == size) & (last["lr_rule"] == each)
+            same = (latent["size"] == size) & (latent["lr_rule"] == each)
+            title = f"{what.name}: the latent algorithm, lr {each}"
+            drawn += [
+                figures.latent_on_the_u(last[mine], latent[same], title),
+                figures.latent_through_training(latent[same], f"{title}: excess through training"),
+            ]
+        found.append(report.Section("The latent algorithm", LATENT_MEAN, (), drawn))
+    return found

@@ -1,0 +1,498 @@
+"""Stacks of any network against the same networks alone, landscapes on disk, and the L and the U by hand."""
+
+import dataclasses
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from grok_interp import landscape, problems, sphere
+from grok_interp.config import HookedMLPConfig, LandscapeConfig, TaskConfig, TrainConfig
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.landscape import training
+from grok_interp.landscape.cells import KEYS, MEASURED, Cell
+from grok_interp.landscape.stack import ModuleStack
+from grok_interp.lockstep import epoch_order
+from grok_interp.problems import Data, ModularProblem, Problem, Side, perceptron
+from grok_interp.sphere import Sphere
+from grok_interp.tasks import ModularTask
+
+ALPHAS = (0.5, 1.0, 4.0)
+HOW = TrainConfig(
+    steps=30,
+    lr=3e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    constraint="sphere",
+    eval_every=10,
+    batch_size=8,
+)
+
+
+def gaussians(seed: int, size: int) -> Data:
+    """Three classes by the sign of two coordinates."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(size + 30, 4, generator=generator)
+    classes = (inputs[:, 0] > 0).long() + (inputs[:, 1] > 0).long()
+    return Data(Side((inputs[:size],), classes[:size]), Side((inputs[size:],), classes[size:]))
+
+
+def small(seed: int) -> nn.Module:
+    return perceptron((4, 10, 3), nn.ReLU, seed)
+
+
+def problem(**fields) -> Problem:
+    given = {"network": small, "data": gaussians, "loss": "cross_entropy", "size": 20, "train": HOW}
+    return Problem(name="Gaussians", **(given | fields))
+
+
+def alone(of: Problem, alpha: float, seed: int, how: TrainConfig) -> dict[str, float]:
+    """One network by PyTorch's own loop, and its losses and accuracies."""
+    network, data = of.network(seed), of.data(seed, of.size)
+    sphere.scale(network, alpha)
+    ball = Sphere(network)
+    kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(
+        network.parameters(), lr=how.lr, betas=how.betas, weight_decay=how.weight_decay
+    )
+    per_epoch = math.ceil(of.size / how.batch_size)
+    for number in range(how.steps):
+        epoch, place = divmod(number, per_epoch)
+        rows = epoch_order(seed, epoch, of.size)[place * 8 : (place + 1) * 8]
+        optimizer.zero_grad()
+        outputs = network(*(each[rows] for each in data.train.inputs))
+        nn.functional.cross_entropy(outputs, data.train.targets[rows]).backward()
+        optimizer.step()
+        ball.project()
+    found = {"weight_norm": sphere.norm(network)}
+    with torch.no_grad():
+        for name, side in (("train", data.train), ("test", data.test)):
+            outputs = network(*side.inputs)
+            found[f"{name}_loss"] = float(nn.functional.cross_entropy(outputs, side.targets))
+            found[f"{name}_accuracy"] = float((outputs.argmax(-1) == side.targets).double().mean())
+    return found
+
+
+class Recurrent(nn.Module):
+    """What vmap does not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(1, 6, batch_first=True)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(inputs.unsqueeze(-1))[0][:, -1])
+
+
+def recurrent(seed: int) -> nn.Module:
+    return problems.seeded(seed, Recurrent)
+
+
+@pytest.mark.parametrize("network", [small, recurrent])
+@pytest.mark.parametrize("rule", ["fixed", "proportional"])
+def test_every_network_of_a_stack_is_the_one_trained_alone(network, rule) -> None:
+    of = problem(network=network)
+    config = LandscapeConfig(ALPHAS, (3,), lr_rules=(rule,))
+    frame = landscape.reduced(of, config, progress=False)
+    assert list(frame["alpha"]) == list(ALPHAS)
+    for row in frame.to_dict("records"):
+        rate = HOW.lr * (row["alpha"] if rule == "proportional" else 1)
+        assert row["lr"] == rate
+        expected = alone(of, row["alpha"], 3, dataclasses.replace(HOW, lr=rate))
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-4), (row["alpha"], name)
+        assert row["weight_norm"] == pytest.approx(row["alpha"] * sphere.norm(network(3)))
+    assert frame["train_loss"].nunique() == len(ALPHAS)
+
+
+def test_what_vmap_cannot_run_goes_one_by_one_and_says_why() -> None:
+    data = gaussians(0, 20)
+    configs = [HOW, HOW]
+    stack = ModuleStack([small(0), small(1)], problem(), data, configs)
+    assert stack.stacked
+    assert stack.why_not == ""
+    other = ModuleStack([recurrent(0), recurrent(1)], problem(network=recurrent), data, configs)
+    assert not other.stacked
+    assert "Error" in other.why_not
+
+
+def test_the_networks_of_a_stack_come_back_as_modules() -> None:
+    data = gaussians(0, 20)
+    stack = ModuleStack([small(0), small(1)], problem(), data, [HOW, HOW])
+    for step in range(3):
+        stack.step(step)
+    rows = stack.evaluate()
+    with torch.no_grad():
+        outputs = stack.network(1)(*data.test.inputs)
+    loss = float(nn.functional.cross_entropy(outputs, data.test.targets))
+    assert rows[1]["test_loss"] == pytest.approx(loss)
+    assert rows[0]["test_loss"] != pytest.approx(loss)
+
+
+def test_frozen_parameters_and_buffers_stay_and_are_not_counted() -> None:
+    def network(seed: int) -> nn.Module:
+        module = small(seed)
+        module[0].bias.requires_grad_(False)
+        return nn.Sequential(module, nn.BatchNorm1d(3))
+
+    stack = ModuleStack([network(0)] * 2, problem(network=network), gaussians(0, 20), [HOW, HOW])
+    before = stack.network(0)
+    norm = math.sqrt(
+        sum(
+            float(each.detach().square().sum())
+            for each in before.parameters()
+            if each.requires_grad
+        )
+    )
+    stack.step(0)
+    after = stack.network(0)
+    assert torch.equal(before[0][0].bias, after[0][0].bias)
+    assert not torch.equal(before[0][0].weight, after[0][0].weight)
+    assert int(after[1].num_batches_tracked) == 1
+    assert stack.evaluate()[0]["weight_norm"] == pytest.approx(norm)
+
+
+def test_a_network_that_draws_is_repeatable_and_leaves_the_generator_alone() -> None:
+    def network(seed: int) -> nn.Module:
+        module = small(seed)
+        return nn.Sequential(module[0], nn.Dropout(0.5), module[1], module[2])
+
+    before = torch.get_rng_state()
+    config = LandscapeConfig((1.0, 2.0, 3.0), (0,), lr_rules=("fixed",))
+    first, second = (
+        landscape.reduced(problem(network=network), config, progress=False) for _ in range(2)
+    )
+    pd.testing.assert_frame_equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_fast_path_of_modular_tasks_agrees_with_that_of_any_module() -> None:
+    """A HookedMLP by formula, and the same as a module like any other."""
+    how = dataclasses.replace(HOW, batch_size=None, steps=20)
+    modular = ModularProblem(
+        TaskConfig(11), HookedMLPConfig(p=11, d_mlp=12, dtype="float64"), how, label_noise=0.2
+    )
+
+    def pairs(seed: int, size: int) -> Data:
+        split = modular.split(seed, size)
+        return Data(
+            Side((split.train_tokens,), split.train_labels),
+            Side((split.test_tokens,), split.test_labels),
+        )
+
+    def network(seed: int) -> nn.Module:
+        return HookedMLP(p=11, d_mlp=12, dtype="float64", seed=seed)
+
+    other = problem(network=network, data=pairs, size=modular.size, train=how)
+    config = LandscapeConfig((1.0, 3.0, 9.0), (0, 1), sizes=(50, 60), draws=0)
+    first, second = (landscape.reduced(each, config, progress=False) for each in (modular, other))
+    assert len(first) == 3 * 2 * 2 * 2
+    pd.testing.assert_frame_equal(first, second, rtol=1e-6)
+
+
+@pytest.mark.parametrize("p", [3, 10, 59])
+def test_the_size_of_a_modular_problem_is_the_number_of_training_pairs(p: int) -> None:
+    modular = ModularProblem(TaskConfig(p), HookedMLPConfig(p=p, d_mlp=4))
+    for size in (1, p, p * p // 3, p * p - 1, p * p):
+        assert len(modular.split(0, size).train_labels) == size
+    assert modular.size == len(ModularTask(p).split(0.5).train_labels)
+
+
+def test_the_latent_algorithm_is_measured_beside_its_control() -> None:
+    how = TrainConfig(
+        steps=40, lr=1e-2, optimizer="adam", weight_decay=0.0, constraint="sphere",
+        eval_every=20, checkpoint_every=20,
+    )  # fmt: skip
+    modular = ModularProblem(TaskConfig(11), HookedMLPConfig(p=11, d_mlp=32), how)
+    found = landscape.train(
+        modular, LandscapeConfig((1.0, 5.0), (0,), lr_rules=("fixed",), draws=4), progress=False
+    )
+    assert found.latent is not None
+    assert list(found.latent["step"]) == [0, 20, 40] * 2
+    merged = found.table.merge(found.latent, on=[*KEYS, "step"], suffixes=("", "_again"))
+    assert len(merged) == 6
+    assert merged["test_accuracy"].to_numpy() == pytest.approx(merged["test_accuracy_again"])
+    # The control is one number for each run, so idealised minus excess is the same at each step.
+    for _, run in found.latent.groupby("alpha"):
+        floor = run["idealised_joint"] - run["excess_joint"]
+        assert floor.to_numpy() == pytest.approx(floor.iloc[0])
+        assert 0 <= floor.iloc[0] <= 1
+
+
+# On disk ----------------------------------------------------------------------------------------
+
+
+CONFIG = LandscapeConfig(ALPHAS, (0, 1))
+
+
+def test_what_was_interrupted_goes_on_and_comes_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = landscape.train(problem(), CONFIG, progress=False).table
+    original = ModuleStack.step
+    steps = 0
+
+    def killed(self, number: int) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2 * HOW.steps + 10:
+            raise KeyboardInterrupt
+        original(self, number)
+
+    monkeypatch.setattr(ModuleStack, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        landscape.train(problem(), CONFIG, out=tmp_path, progress=False)
+    parts = sorted(file.name for file in (tmp_path / "curves").iterdir())
+    assert parts == ["seed0_size20_fixed.parquet", "seed0_size20_proportional.parquet"]
+    (tmp_path / "curves" / ".seed1_size20_fixed.parquet.x.tmp").write_bytes(b"half")
+    found = landscape.train(problem(), CONFIG, out=tmp_path, progress=False).table
+    pd.testing.assert_frame_equal(found, whole, check_exact=True)
+    assert steps == 2 * HOW.steps + 10 + 2 * HOW.steps  # only the other two cells
+    assert not list((tmp_path / "curves").glob(".*"))
+    # Another seed joins the same directory; nothing is trained twice.
+    more = landscape.train(
+        problem(), dataclasses.replace(CONFIG, seeds=(1, 2)), out=tmp_path, progress=False
+    )
+    assert steps == 6 * HOW.steps + 10
+    assert set(more.table["seed"]) == {1, 2}
+    assert set(landscape.Store(tmp_path, problem(), CONFIG).read_all().table["seed"]) == {0, 1, 2}
+
+
+def test_a_directory_holds_one_landscape(tmp_path: Path) -> None:
+    landscape.train(problem(), LandscapeConfig(ALPHAS, (0,)), out=tmp_path / "one", progress=False)
+    for other, words in (
+        (dataclasses.replace(CONFIG, alphas=(1.0, 2.0)), "landscape of alphas=.*0.5"),
+        (
+            dataclasses.replace(CONFIG, train=dataclasses.replace(HOW, lr=1.0)),
+            "landscape of train=",
+        ),
+    ):
+        with pytest.raises(FileExistsError, match=words):
+            landscape.train(problem(), other, out=tmp_path / "one", progress=False)
+    with pytest.raises(FileExistsError, match="landscape of problem="):
+        landscape.train(problem(loss="mse_one_hot"), CONFIG, out=tmp_path / "one", progress=False)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "thesis.tex").write_text("x")
+    with pytest.raises(FileExistsError, match=r"holds thesis\.tex and no landscape"):
+        landscape.train(problem(), CONFIG, out=tmp_path / "two", progress=False)
+    part = tmp_path / "one" / "curves" / "seed0_size20_fixed.parquet"
+    part.write_bytes(part.read_bytes()[:200])
+    with pytest.raises(
+        ValueError, match=r"seed0_size20_fixed\.parquet is not a whole Parquet file"
+    ):
+        landscape.train(problem(), LandscapeConfig(ALPHAS, (0,)), out=tmp_path / "one")
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    store = landscape.Store(tmp_path, problem(), CONFIG)
+    with store.locked(), pytest.raises(RuntimeError, match="another process is training in"):
+        landscape.train(problem(), CONFIG, out=tmp_path, progress=False)
+
+
+def test_a_network_that_diverges_does_not_take_the_others_along() -> None:
+    def network(seed: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 3), Cubic())
+
+    class Cubic(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x**9
+
+    how = dataclasses.replace(HOW, optimizer="sgd", constraint="none", lr=1.0)
+    config = LandscapeConfig((1e-3, 1e3), (0,), lr_rules=("fixed",), train=how)
+    with pytest.warns(
+        RuntimeWarning, match="the loss of 1 networks stopped being finite .alpha 1000"
+    ):
+        table = landscape.train(
+            problem(network=network, loss="mse_one_hot"), config, progress=False
+        ).table
+    last = landscape.last_and_best(table).set_index("alpha")
+    assert math.isfinite(last.loc[1e-3, "test_loss"])
+    assert math.isnan(last.loc[1e3, "test_loss"])
+
+
+# Numbers ----------------------------------------------------------------------------------------
+
+
+def test_last_and_best_are_kept_apart() -> None:
+    rows = [
+        (0, 3.0, 2.0, 0.1, 0.2),
+        (10, 1.0, 0.5, 0.7, 0.6),
+        (20, 0.5, 4.0, 0.9, 0.3),
+    ]
+    names = ["step", "train_loss", "test_loss", "train_accuracy", "test_accuracy"]
+    table = pd.DataFrame(rows, columns=names).assign(
+        alpha=1.0, seed=0, size=5, lr_rule="fixed", lr=0.1, weight_decay=0.0, weight_norm=2.0
+    )
+    (row,) = landscape.last_and_best(table.sample(frac=1, random_state=0)).to_dict("records")
+    assert row["steps"] == 20
+    assert [row[name] for name in names[1:]] == [0.5, 4.0, 0.9, 0.3]
+    assert [row[f"best_{name}"] for name in names[1:]] == [0.5, 0.5, 0.9, 0.6]
+
+
+def frame(
+    u,
+    train=lambda x: np.exp(-3 * x),
+    alphas=None,
+    seeds=(0, 1, 2),
+    accuracy=lambda x: np.exp(-(x**2)),
+) -> pd.DataFrame:
+    """Networks whose losses are functions of log alpha (and the seed)."""
+    alphas = np.exp(np.linspace(-2, 2, 41)) if alphas is None else np.asarray(alphas)
+    x = np.log(alphas)
+    parts = [
+        pd.DataFrame(
+            {
+                "alpha": alphas,
+                "seed": seed,
+                "size": 20,
+                "lr_rule": "fixed",
+                "weight_norm": 7 * alphas,
+                "train_loss": train(x),
+                "test_loss": u(x, seed),
+                "train_accuracy": 1.0,
+                "test_accuracy": accuracy(x),
+            }
+        )
+        for seed in seeds
+    ]
+    whole = pd.concat(parts, ignore_index=True)
+    for name in MEASURED[:4]:
+        whole[f"best_{name}"] = whole[name]
+    return whole
+
+
+def found(table: pd.DataFrame, column: str = "value", **fields) -> pd.Series:
+    return landscape.numbers(table, **fields).set_index("number")[column]
+
+
+def test_a_parabola_gives_its_vertex_zone_and_arms_back() -> None:
+    centre = 0.43  # not on the grid
+    numbers = found(frame(lambda x, seed: 0.2 * np.exp((x - centre) ** 2)))
+    assert numbers["w_c"] == pytest.approx(math.exp(centre))
+    assert numbers["weight_norm_c"] == pytest.approx(7 * math.exp(centre))
+    half = math.sqrt(math.log(2))
+    assert numbers["zone_low"] == pytest.approx(math.exp(centre - half), rel=0.01)
+    assert numbers["zone_high"] == pytest.approx(math.exp(centre + half), rel=0.01)
+    assert numbers["left_arm"] == pytest.approx((2 + centre) ** 2 / math.log(10), abs=0.01)
+    assert numbers["right_arm"] == pytest.approx((2 - centre) ** 2 / math.log(10), abs=0.01)
+    assert numbers["u"] == numbers["interior"] == numbers["l"] == 1
+    # The train loss exp(-3 x) is down to a tenth after ln(10) / 3.
+    assert numbers["corner"] == pytest.approx(math.exp(-2 + math.log(10) / 3))
+    assert numbers["peak_accuracy"] == pytest.approx(1)
+    assert numbers["alpha_of_peak"] == pytest.approx(1)
+
+
+def test_intervals_are_over_seeds() -> None:
+    table = frame(lambda x, seed: np.exp((x - 0.2 * seed) ** 2))
+    value, low, high = (found(table, column)["w_c"] for column in ("value", "low", "high"))
+    assert value == pytest.approx(math.exp(0.2))
+    assert low == pytest.approx(1, rel=1e-6)
+    assert high == pytest.approx(math.exp(0.4))
+    single = frame(lambda x, seed: np.exp(x**2), seeds=(0,))
+    assert math.isnan(found(single, "low")["w_c"])
+    assert set(found(single, "seeds")) == {1}
+
+
+def test_what_is_no_u_and_no_l_is_said_to_be_none() -> None:
+    falling = found(frame(lambda x, seed: np.exp(-x)))
+    assert falling["interior"] == falling["u"] == 0
+    assert falling["right_arm"] == 0
+    assert falling["w_c"] == pytest.approx(math.exp(2))
+    flat = found(frame(lambda x, seed: np.exp(0.1 * x**2)))  # arms of .4 in ln: not twofold
+    assert flat["interior"] == 1
+    assert flat["u"] == 0
+    assert math.isnan(flat["zone_low"])
+    rising = found(
+        frame(lambda x, seed: np.exp(x**2), lambda x: np.exp(-3 * x + 4 * x.clip(0) ** 2))
+    )
+    assert rising["l"] == 0
+    assert math.isnan(rising["corner"])
+
+
+def test_zero_and_infinite_losses_are_at_the_ends() -> None:
+    def exact(x: np.ndarray) -> np.ndarray:
+        return np.where(x > 0, 0.0, 1.0)
+
+    def diverging(x: np.ndarray, seed: int) -> np.ndarray:
+        return np.where(x > 1.5, np.nan, np.exp(x**2))
+
+    numbers = found(frame(diverging, exact))
+    assert numbers["w_c"] == pytest.approx(1, rel=1e-6)
+    assert numbers["l"] == numbers["u"] == 1
+    assert 1 <= numbers["corner"] <= math.exp(0.1)
+    assert numbers["zone_high"] == pytest.approx(math.exp(math.sqrt(math.log(2))), rel=0.01)
+
+
+def test_best_and_last_are_chosen_by_name() -> None:
+    table = frame(lambda x, seed: np.exp(x**2))
+    table["best_test_loss"] = np.exp((np.log(table["alpha"]) - 1) ** 2)
+    assert found(table)["w_c"] == pytest.approx(1)
+    assert found(table, which="best")["w_c"] == pytest.approx(math.e)
+
+
+def test_bad_frames_are_named() -> None:
+    table = frame(lambda x, seed: np.exp(x**2))
+    for bad, words in (
+        (table.drop(columns="test_loss"), "no column .'test_loss'.: pass landscape.reduced"),
+        (pd.concat([table, table.iloc[:1]]), "occur twice at one alpha and seed"),
+        (table.iloc[1:], "have different alphas"),
+        (table[table["alpha"] < 0.16], "alphas make no landscape: at least three"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            landscape.numbers(bad)
+    with pytest.raises(ValueError, match="which='first' is unknown"):
+        landscape.numbers(table, "first")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"alphas": ()}, r"alphas=\(\) must be a sequence of at least one"),
+        ({"alphas": (2.0, 1.0)}, "must ascend"),
+        ({"alphas": (0.0, 1.0)}, "alphas=0.0 must be a number in"),
+        ({"alphas": (1.0, 1.0)}, "holds a value twice"),
+        ({"seeds": (0.5,)}, "seed=0.5 must be an int"),
+        ({"sizes": (0,)}, "a size of sizes=0 must be an int of at least 1"),
+        ({"lr_rules": ("square",)}, "lr_rules='square' is unknown"),
+        ({"draws": -1}, "draws=-1"),
+    ],
+)
+def test_bad_settings_are_named(fields: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        LandscapeConfig(**fields)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    free = dataclasses.replace(HOW, constraint="none")
+    with pytest.raises(ValueError, match="constraint='none' lets the norm go"):
+        landscape.reduced(problem(), LandscapeConfig(ALPHAS, train=free))
+    for fields, words in (
+        ({"stop": "test_accuracy > 0.9"}, "stop='test_accuracy > 0.9' is for HookedMLPs"),
+        ({"trainable": ("W_in",)}, r"trainable=\('W_in',\) is for HookedMLPs"),
+    ):
+        config = LandscapeConfig(ALPHAS, train=dataclasses.replace(HOW, **fields))
+        with pytest.raises(ValueError, match=words):
+            landscape.reduced(problem(), config, progress=False)
+
+
+def test_cells_are_known_by_name() -> None:
+    names = {
+        Cell(seed, size, rule).name
+        for seed in (0, 1, 10)
+        for size in (1, 11)
+        for rule in ("fixed", "proportional")
+    }
+    assert len(names) == 12
+
+
+def test_progress_counts_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.train(problem(), LandscapeConfig(ALPHAS, (0,)), progress=True)
+    assert f"{2 * len(ALPHAS) * HOW.steps}/{2 * len(ALPHAS) * HOW.steps}" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+"""``grok-interp landscape`` as a user meets it."""
+
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from grok_interp import cli, landscape, landscape_command
+from grok_interp.config import LandscapeRun, TrainConfig
+from grok_interp.landscape.stack import ModuleStack
+
+SMALL = [
+    *("--alphas", "0.5", "1", "2", "--seeds", "0", "1", "--lr-rules", "fixed"),
+    *("--steps", "20", "--eval-every", "10"),
+]
+
+
+def grok(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["grok-interp", "landscape", *arguments])
+    cli.main()
+
+
+def test_a_landscape_is_written_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "teacher"
+    sizes = ["--sizes", "10", "20"]
+    grok("teacher_student", *SMALL, *sizes, "--out", str(out), monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
+    frame = pd.read_parquet(out / "landscape.parquet")
+    numbers = pd.read_parquet(out / "numbers.parquet")
+    curves = pd.read_parquet(out / "curves.parquet")
+    assert len(frame) == 3 * 2 * 2
+    assert len(curves) == 3 * len(frame)
+    pd.testing.assert_frame_equal(frame, landscape.last_and_best(curves))
+    pd.testing.assert_frame_equal(numbers, landscape.numbers(frame))
+    w_c = numbers.set_index(["size", "number"]).loc[(10, "w_c"), "value"]
+    assert f"w_c            {w_c:.4g}" in printed
+    page = (out / "landscape.html").read_text()
+    assert "20 training examples" in page
+    assert "Data size and alpha" in page
+    assert "<script src=" not in page
+
+
+def test_it_goes_on_after_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["teacher_student", *SMALL, "--out", str(tmp_path / "run")]
+    original, steps = ModuleStack.step, []
+
+    def interrupted(self, number: int) -> None:
+        steps.append(number)
+        if len(steps) == 25:
+            raise KeyboardInterrupt
+        original(self, number)
+
+    monkeypatch.setattr(ModuleStack, "step", interrupted)
+    with pytest.raises(SystemExit) as end:
+        grok(*arguments, monkeypatch=monkeypatch)
+    assert end.value.code == 130
+    assert "by giving the same command again" in capsys.readouterr().out
+    grok(*arguments, monkeypatch=monkeypatch)
+    assert len(steps) == 25 + 20
+    assert set(pd.read_parquet(tmp_path / "run" / "curves.parquet")["seed"]) == {0, 1}
+
+
+def test_a_modular_landscape_has_the_latent_algorithm_and_free_runs_have_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = ["--p", "7", "--d-mlp", "16", "--draws", "2", "--label-noise", "0.1"]
+    held = tmp_path / "held"
+    grok("modular", *SMALL, *size, "--out", str(held), monkeypatch=monkeypatch)
+    latent = pd.read_parquet(held / "latent.parquet")
+    assert set(latent["step"]) == {0, 20}
+    assert "The latent algorithm" in (held / "landscape.html").read_text()
+    free = tmp_path / "free"
+    how = ["--constraint", "none", "--optimizer", "adamw", "--weight-decay", "1", "--draws", "0"]
+    grok("modular", *SMALL, *size[:4], *how, "--out", str(free), monkeypatch=monkeypatch)
+    times = pd.read_parquet(free / "times.parquet")
+    assert len(times) == 6
+    assert set(times["weight_decay"]) == {1.0}
+    assert not (free / "numbers.parquet").exists()
+    assert "generalise_censored" in capsys.readouterr().out
+
+
+def test_settings_override_the_problems_own() -> None:
+    own = TrainConfig(steps=7, lr=0.5, batch_size=32, constraint="sphere")
+    assert LandscapeRun().training(own) == own
+    changed = LandscapeRun(steps=9, batch_size=0, constraint="none", lr=0.0).training(own)
+    assert (changed.steps, changed.batch_size, changed.constraint, changed.lr) == (
+        9,
+        None,
+        "none",
+        0,
+    )
+    given = LandscapeRun(alphas=(3.0,), seeds=(5,)).networks(own, (1.0, 2.0))
+    assert (given.alphas, given.seeds, given.train) == ((3.0,), (5,), own)
+    assert LandscapeRun().networks(own, (1.0, 2.0)).alphas == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["teacher_student", "--p", "7"], ["p=7 is for modular, not for teacher_student"]),
+        (["modular", "--mixing", "0.5"], ["mixing=0.5 is for images, not for modular"]),
+        (["modular", "--alphas", "2", "1"], ["must ascend"]),
+        (["modular", "--p", "2"], ["p=2", "p >= 3"]),
+        (["modular", "--sizes", "99999"], ["99999 training pairs"]),
+        (["images", "--source", "imdb"], ["source='imdb'", "digits"]),
+        (["images", "--source", "mnist"], ["downloads nothing unasked", "digits"]),
+        (["weather"], ["weather"]),
+    ],
+)
+def test_bad_values_end_with_status_2(
+    arguments: list[str],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        grok(*arguments, "--out", str(tmp_path / "run"), monkeypatch=monkeypatch)
+    assert end.value.code == 2
+    printed = capsys.readouterr()
+    text = " ".join((printed.err + printed.out).replace("│", " ").split())
+    for word in words:
+        assert word in text
+
+
+def test_what_does_not_exist_is_told_as_none() -> None:
+    row = {"size": 5, "lr_rule": "fixed", "number": "corner", "seeds": 0}
+    frame = pd.DataFrame([row | {"value": math.nan, "low": math.nan, "high": math.nan}])
+    assert "corner         none" in landscape_command.told_numbers(frame)
