@@ -13,12 +13,24 @@ from pathlib import Path
 import pandas as pd
 
 from grok_interp import landscape, realdata
-from grok_interp.config import LandscapeConfig, TrainConfig
+from grok_interp.config import HookedMLPConfig, LandscapeConfig, TaskConfig, TrainConfig
 from grok_interp.landscape_command import MODULAR_ALPHAS
 from grok_interp.problems import ModularProblem, Problem, teacher_student
 
 OUT = Path("out/omnigrok")
 SEEDS = (0, 1, 2)
+COARSE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+GROKKING = TrainConfig(
+    steps=4000,
+    lr=6e-3,
+    weight_decay=0.0,
+    optimizer="adam",
+    constraint="sphere",
+    eval_every=20,
+    checkpoint_every=10**6,
+    progress=False,
+)
+TIMES = ["t_train", "train_censored", "t_generalise", "generalise_censored"]
 LATENT = (
     *("idealised_per_matrix", "excess_per_matrix", "idealised_joint", "excess_joint"),
     "phase_residual",
@@ -51,13 +63,13 @@ def free(
     decays: Sequence[float],
     how: TrainConfig,
     levels: tuple[float, float] = (landscape.LEVEL, landscape.LEVEL),
-    sizes: tuple[int, ...] = (),
+    seeds: tuple[int, ...] = SEEDS,
 ) -> pd.DataFrame:
     """Free training from each alpha with each decay; prints times, and the laws where there are any."""
     tables = []
     for decay in decays:
         train = replace(how, constraint="none", optimizer="adamw", weight_decay=decay)
-        config = LandscapeConfig(tuple(alphas), SEEDS, sizes, ("fixed",), train, draws=0)
+        config = LandscapeConfig(tuple(alphas), seeds, (), ("fixed",), train, draws=0)
         tables.append(landscape.train(problem, config, out=OUT / f"{name}_wd{decay:g}").table)
     table = pd.concat(tables)
     times = landscape.times(table, *levels)
@@ -66,8 +78,8 @@ def free(
         table.assign(lr_rule=table["lr_rule"] + table["weight_decay"].astype(str))
     )
     shown = times.assign(
-        ratio=decay_of_norm["ratio"],
-        r2=decay_of_norm["r2"],
+        ratio_memorising=decay_of_norm["ratio_memorising"],
+        ratio_generalising=decay_of_norm["ratio_generalising"],
         train_accuracy=last["train_accuracy"].to_numpy(),
         test_accuracy=last["test_accuracy"].to_numpy(),
     )
@@ -98,13 +110,16 @@ def modular() -> None:
     show(times[times["lr_rule"] == "fixed"].groupby("alpha")[TIMES].mean().reset_index())
 
 
-TIMES = ["t_train", "train_censored", "t_generalise", "generalise_censored"]
-
-
 def grokking() -> None:
-    """Modular addition set free: from the usual norm, and from far above w_c."""
-    how = TrainConfig(steps=6000, eval_every=50, checkpoint_every=10**6, progress=False)
-    free("modular_free", ModularProblem(), (1.0, 20.0), (0.3, 0.5, 1.0, 2.0), how)
+    """Addition mod 31: free from the usual norm and from far above w_c, and held, at one learning rate."""
+    problem = ModularProblem(
+        TaskConfig(31), HookedMLPConfig(p=31, d_mlp=128), train_fraction=0.8, train=GROKKING
+    )
+    free("grokking_free", problem, (1.0, 20.0), (0.1, 0.2, 0.5, 1.0, 2.0), GROKKING)
+    config = LandscapeConfig((2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 14.0, 20.0), SEEDS, draws=0)
+    held("grokking_held", problem, config)
+    times = landscape.times(landscape.train(problem, config, out=OUT / "grokking_held").table)
+    show(times.groupby(["lr_rule", "alpha"], sort=False)[TIMES].mean().reset_index())
 
 
 def teacher() -> None:
@@ -126,8 +141,8 @@ def images() -> None:
 def sizes() -> None:
     """Digits: train and test over data size and alpha."""
     problem = realdata.images("digits")
-    config = LandscapeConfig(sizes=(50, 200, 1000), lr_rules=("fixed",))
-    frame = landscape.reduced(problem, config, out=OUT / "images")
+    config = LandscapeConfig(COARSE, SEEDS, (50, 200, 1000), ("fixed",))
+    frame = landscape.reduced(problem, config, out=OUT / "sizes")
     show(frame.pivot_table("test_accuracy", "size", "alpha"))
     show(landscape.numbers(frame).pivot_table("value", "size", "number"))
 
@@ -135,10 +150,10 @@ def sizes() -> None:
 def language() -> None:
     """The lexicon in vaderSentiment: the landscape, and large alpha against the usual."""
     problem = realdata.language("vader")
-    config = LandscapeConfig((0.25, 0.5, 1.0, 2.0, 4.0, 8.0), (0, 1))
+    config = LandscapeConfig(COARSE, (0, 1))
     held("language", problem, config)
     how = replace(problem.train, eval_every=20)
-    free("language_free", problem, (1.0, 6.0), (0.0, 1.0), how, (0.95, 0.75))
+    free("language_free", problem, (1.0, 6.0), (0.0, 1.0), how, (0.9, 0.7), (0,))
 
 
 def molecules() -> None:
@@ -165,10 +180,10 @@ def mixing() -> None:
     """Digits mixed with templates of their labels: m by alpha."""
     parts = []
     for m in (0.0, 0.25, 0.5, 0.75, 1.0):
-        config = LandscapeConfig(lr_rules=("fixed",))
-        frame = landscape.reduced(
-            realdata.images("digits", mixing=m), config, out=OUT / f"mixing_{m:g}"
-        )
+        problem = realdata.images("digits", mixing=m)
+        train = replace(problem.train, steps=1000)
+        config = LandscapeConfig(COARSE, SEEDS, (), ("fixed",), train)
+        frame = landscape.reduced(problem, config, out=OUT / f"mixing_{m:g}")
         parts.append(frame.assign(mixing=m))
     frame = pd.concat(parts)
     for column in ("test_loss", "test_accuracy"):

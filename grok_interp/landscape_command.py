@@ -32,7 +32,8 @@ NUMBERS_MEAN = (
 )
 TIMES_MEAN = (
     "Free training from weights alpha times the usual. Censored: not by the last step, which then stands "
-    "for the time. decay_over_lr_wd is how fast the norm shrank between the two times, over lr * wd."
+    "for the time. Ratios are how fast the norm shrank, over lr * wd, until the network had memorised "
+    "(ratio_memorising) and from then until it generalised."
 )
 LATENT_MEAN = (
     "Idealised accuracy beside its excess over frozen_input, random input weights of the same norm with a "
@@ -141,7 +142,8 @@ def _times(table: pd.DataFrame) -> pd.DataFrame:
     """When each network memorised and generalised, and how fast its norm shrank."""
     times = landscape.times(table)
     decay = landscape.norm_decay(table, times)
-    return times.assign(decay_over_lr_wd=decay["ratio"], r2=decay["r2"])
+    ratios = ["ratio_memorising", "ratio_generalising"]
+    return times.join(decay[ratios])
 
 
 def _sections(

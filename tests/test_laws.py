@@ -94,19 +94,29 @@ def test_censored_times_are_bounds_and_neither_dropped_nor_taken_as_they_are() -
     assert dropped.exponent < law.exponent
 
 
-def test_the_decay_of_norms_comes_back_between_memorising_and_generalising() -> None:
+def test_the_decay_of_norms_comes_back_before_and_after_memorising() -> None:
     step = 10 * np.arange(30)
-    norm = np.where(step < 50, 100 + step, 150 * np.exp(-0.003 * (step - 50)))
-    table = run(list(step >= 50), list(0.9 * (step >= 200)), list(norm), lr=1e-3, weight_decay=2.0)
-    table["train_accuracy"] = table["train_accuracy"].astype(float)
-    (row,) = landscape.norm_decay(table).to_dict("records")
-    assert row["rate"] == pytest.approx(0.003)
-    assert row["ratio"] == pytest.approx(1.5)
-    assert row["r2"] == pytest.approx(1)
-    assert row["evaluations"] == 16
-    none = landscape.norm_decay(run([0, 0, 0, 1], [0, 0, 0, 1], [4, 3, 2, 1]))
-    assert math.isnan(none["rate"].iloc[0])
-    assert math.isnan(landscape.norm_decay(table.assign(weight_decay=0.0))["ratio"].iloc[0])
+    norm = 150 * np.exp(np.where(step < 50, -0.001 * (step - 50), -0.003 * (step - 50)))
+    table = run(
+        list(1.0 * (step >= 50)), list(0.9 * (step >= 200)), list(norm), lr=1e-3, weight_decay=2.0
+    )
+    (row,) = landscape.norm_decay(table.sample(frac=1, random_state=0)).to_dict("records")
+    assert row["rate_memorising"] == pytest.approx(0.001)
+    assert row["ratio_memorising"] == pytest.approx(0.5)
+    assert row["rate_generalising"] == pytest.approx(0.003)
+    assert row["ratio_generalising"] == pytest.approx(1.5)
+    assert row["r2_memorising"] == row["r2_generalising"] == pytest.approx(1)
+    none = landscape.norm_decay(run([0, 1, 1, 1], [0, 1, 1, 1], [4, 3, 2, 1])).iloc[0]
+    assert math.isnan(none["rate_memorising"])
+    assert math.isnan(none["rate_generalising"])
+    free = landscape.norm_decay(table.assign(weight_decay=0.0)).iloc[0]
+    assert math.isnan(free["ratio_generalising"])
+    assert free["rate_generalising"] == pytest.approx(0.003)
+    # A norm that grows has a negative rate, and one off the line an R2 below 1.
+    wobbling = table.assign(weight_norm=norm[::-1] * (1 + 0.2 * (step % 20 == 0)))
+    again = landscape.norm_decay(wobbling).iloc[0]
+    assert again["rate_generalising"] < 0
+    assert again["r2_generalising"] < 0.99
 
 
 @pytest.mark.parametrize(

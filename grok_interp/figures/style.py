@@ -47,6 +47,8 @@ def styled(
     figure: go.Figure, title: str, height: int, *, top: int = MARGIN["t"], **layout: Any
 ) -> go.Figure:
     """Template, title, and the legend above the plots, ``top`` pixels high with the title."""
+    # Small numbers as powers of ten, not as 100u.
+    figure.update_xaxes(exponentformat="power").update_yaxes(exponentformat="power")
     return figure.update_layout(
         template="plotly_white",
         title=title,

@@ -178,42 +178,45 @@ def _tobit(x: np.ndarray, y: np.ndarray, censored: np.ndarray) -> tuple[float, f
 
 
 def norm_decay(table: pd.DataFrame, found: pd.DataFrame | None = None) -> pd.DataFrame:
-    """How fast each network's norm shrinks after it has memorised, over ``lr wd``.
+    """How fast each network's norm shrinks, over ``lr wd``, before and after it has memorised.
 
-    A line is fitted to ``ln w`` by least squares from ``t_train`` to ``t_generalise``, between which the
-    gradient should hardly matter. Where a time is censored the last step stands for it.
+    A line is fitted to ``ln w`` by least squares from step 0 to ``t_train`` (*memorising*), and from there to
+    ``t_generalise`` (*generalising*), where the gradient should hardly matter. Where a time is censored
+    the last step stands for it.
 
     Args:
         table: ``landscape.train(...).table``, of runs with decay and without constraint.
         found: Their :func:`times`; None makes them.
 
     Returns:
-        Columns of the keys, ``lr``, ``weight_decay``; ``rate``, minus the slope a step; ``ratio``, the rate
-        over ``lr wd``, 1 if the law holds; ``r2`` of the line; and ``evaluations`` that it is fitted to. NaN
-        with fewer than three of them.
+        Columns of the keys, ``lr``, ``weight_decay``; and for both phases, as in ``rate_memorising``, the
+        ``rate``, minus the slope a step; ``ratio``, the rate over ``lr wd``, 1 if the law holds; and ``r2``
+        of the line. NaN with fewer than three evaluations in the phase.
     """
     found = times(table) if found is None else found
+    keys = [*KEYS, "lr", "weight_decay"]
     rows = []
     for run in found.to_dict("records"):
-        mine = np.logical_and.reduce(
-            [table[name] == run[name] for name in (*KEYS, "lr", "weight_decay")]
-        )
-        within = table[mine & table["step"].between(run["t_train"], run["t_generalise"])]
-        rate = r2 = math.nan
-        if len(within) >= 3:
-            x, y = within["step"].to_numpy(float), np.log(within["weight_norm"].to_numpy(float))
-            slope, level = np.polyfit(x - x.mean(), y, 1)
-            total = float(np.square(y - y.mean()).sum())
-            left = float(np.square(y - level - slope * (x - x.mean())).sum())
-            rate, r2 = -float(slope), 1 - left / total if total > 0 else math.nan
+        mine = table[np.logical_and.reduce([table[name] == run[name] for name in keys])]
+        row = {name: run[name] for name in keys}
         pressure = run["lr"] * run["weight_decay"]
-        rows.append(
-            {name: run[name] for name in (*KEYS, "lr", "weight_decay")}
-            | {
-                "rate": rate,
-                "ratio": rate / pressure if pressure > 0 else math.nan,
-                "r2": r2,
-                "evaluations": len(within),
-            }
-        )
+        for phase, first, last in (
+            ("memorising", 0, run["t_train"]),
+            ("generalising", run["t_train"], run["t_generalise"]),
+        ):
+            rate, r2 = _shrinking(mine[mine["step"].between(first, last)])
+            ratio = rate / pressure if pressure > 0 else math.nan
+            row |= {f"rate_{phase}": rate, f"ratio_{phase}": ratio, f"r2_{phase}": r2}
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _shrinking(run: pd.DataFrame) -> tuple[float, float]:
+    """Minus the slope of ln w a step, and R2 of the line; NaN with fewer than three evaluations."""
+    if len(run) < 3:
+        return math.nan, math.nan
+    x, y = run["step"].to_numpy(float), np.log(run["weight_norm"].to_numpy(float))
+    slope, level = np.polyfit(x - x.mean(), y, 1)
+    total = float(np.square(y - y.mean()).sum())
+    left = float(np.square(y - level - slope * (x - x.mean())).sum())
+    return -float(slope), 1 - left / total if total > 0 else math.nan

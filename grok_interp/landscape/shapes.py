@@ -5,7 +5,8 @@ one rule of the learning rate, on logarithmic axes::
 
     w_c          vertex of the parabola through U's smallest value and its two neighbours
     left_arm     log10 of U at the smallest alpha over U's minimum; right_arm at the largest
-    zone         the Goldilocks zone: alphas around w_c with U <= 2 min U, interpolated
+    zone         the Goldilocks zone: alphas around w_c where U is at most halfway up its lower arm, as a
+                 logarithm, U^2 <= min U * min(U at the ends); interpolated
     corner       least alpha from which on L stays at a tenth of what it is at the smallest alpha, or below
 
 and over seeds the mean (of alphas the geometric one) with a bootstrap interval. The names are those of arXiv
@@ -28,8 +29,6 @@ from grok_interp.config import check_choice
 from grok_interp.verdict import bootstrap_mean
 
 Which = Literal["last", "best"]
-ZONE = 2.0
-"""Multiple of the smallest test loss that bounds the Goldilocks zone."""
 CORNER = 0.1
 """Share of the train loss at the smallest alpha that it must come down to."""
 ARM = math.log10(2)
@@ -40,7 +39,7 @@ DEFINITIONS = {
     "w_c": "alpha at which the test loss is least",
     "weight_norm_c": "weight norm there",
     "min_test_loss": "test loss of the best alpha (geometric mean over seeds)",
-    "zone_low": "lower end of the Goldilocks zone, where the test loss is twice its minimum",
+    "zone_low": "lower end of the Goldilocks zone: U halfway up its lower arm, as a logarithm",
     "zone_high": "its upper end",
     "left_arm": "log10 of the test loss at the smallest alpha over its minimum",
     "right_arm": "log10 of the test loss at the largest alpha over its minimum",
@@ -116,6 +115,7 @@ def _of_seed(frame: pd.DataFrame, prefix: str) -> dict[str, float]:
     place = int(test.argmin())
     interior = 0 < place < len(x) - 1
     arms = [float((test[end] - test[place]) / math.log(10)) for end in (0, -1)]
+    halfway = (test[place] + min(test[0], test[-1])) / 2
     vertex = _vertex(x, test, place) if interior else float(x[place])
     low = train <= train[0] + math.log(CORNER)
     after = int(np.flatnonzero(~low)[-1]) + 1  # the first alpha is never low
@@ -129,8 +129,8 @@ def _of_seed(frame: pd.DataFrame, prefix: str) -> dict[str, float]:
         # The norm is alpha times that of the start, whatever the grid.
         "weight_norm_c": float(frame["weight_norm"].iloc[place]) * math.exp(vertex - x[place]),
         "min_test_loss": math.exp(test[place]),
-        "zone_low": _edge(x[place::-1], test[place::-1]),
-        "zone_high": _edge(x[place:], test[place:]),
+        "zone_low": _edge(x[place::-1], test[place::-1], halfway) if interior else math.nan,
+        "zone_high": _edge(x[place:], test[place:], halfway) if interior else math.nan,
         "left_arm": arms[0],
         "right_arm": arms[1],
         "interior": float(interior),
@@ -157,12 +157,12 @@ def _vertex(x: np.ndarray, y: np.ndarray, place: int) -> float:
     return float(x[place] - slope / (2 * square)) if square > 0 else float(x[place])
 
 
-def _edge(x: np.ndarray, y: np.ndarray) -> float:
-    """Alpha at which a loss that starts at its minimum first passes the zone's level; NaN if never."""
-    above = y > y[0] + math.log(ZONE)
+def _edge(x: np.ndarray, y: np.ndarray, level: float) -> float:
+    """Alpha at which a loss that starts at its minimum first passes a level; NaN if never."""
+    above = y > level
     if not above.any():
         return math.nan
-    return math.exp(_crossing(x, y, int(above.argmax()) - 1, y[0] + math.log(ZONE)))
+    return math.exp(_crossing(x, y, int(above.argmax()) - 1, level))
 
 
 def _crossing(x: np.ndarray, y: np.ndarray, before: int, level: float) -> float:
