@@ -133,3 +133,30 @@ def test_what_does_not_exist_is_told_as_none() -> None:
     row = {"size": 5, "lr_rule": "fixed", "number": "corner", "seeds": 0}
     frame = pd.DataFrame([row | {"value": math.nan, "low": math.nan, "high": math.nan}])
     assert "corner         none" in landscape_command.told_numbers(frame)
+
+
+COMMANDS = [
+    line
+    for name in ("README.md", "docs/omnigrok.md")
+    for line in (Path(__file__).parents[1] / name).read_text(encoding="utf-8").splitlines()
+    if line.startswith("grok-interp landscape ")
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_documented_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, LandscapeRun]] = []
+    monkeypatch.setattr(landscape_command, "run", lambda *settings: asked.append(settings))
+    words = line.split("#")[0].split()[2:]
+    grok(*words, monkeypatch=monkeypatch)
+    ((name, settings),) = asked
+    assert name == words[0]
+    assert f"--out {settings.out}" in line
+    for setting, owners in landscape_command.ONLY_FOR.items():
+        assert name in owners or getattr(settings, setting) == getattr(LandscapeRun(), setting)
+    if name in ("modular", "teacher_student") or "digits" in line:
+        landscape_command.problem(name, settings)
+
+
+def test_there_are_documented_commands() -> None:
+    assert len(COMMANDS) > 5

@@ -5,6 +5,7 @@ import io
 import pkgutil
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,26 @@ def test_the_quadratic_example_groks_and_the_network_by_hand_is_right() -> None:
     events = names["dynamics"].milestones(names["run"].metrics)
     assert events.memorised.step < events.grokked.step < 1500
     assert float(names["measures"].accuracy(names["by_hand"], names["task"])) == 1.0
+
+
+@pytest.mark.slow
+def test_the_landscape_example_finds_a_u_and_trains_a_network_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = README.split("## Loss against weight norm")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert code is not None
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code[1], "README.md", "exec"), names)
+    numbers = names["landscape"].numbers(names["frame"])
+    chosen = numbers[numbers["number"] == "u"]
+    assert len(chosen) == 2
+    assert (chosen["value"] == 1).all()
+    assert (tmp_path / "teacher.html").exists()
+    times = names["landscape"].times(names["table"], test_level=0.8)
+    assert list(times["alpha"]) == [1.0, 6.0]
+    assert not times["train_censored"].any()
 
 
 def test_modules_in_the_box_exist() -> None:
