@@ -44,7 +44,10 @@ def held(name: str, problem: Problem | ModularProblem, config: LandscapeConfig) 
     show(means(frame))
     numbers = landscape.numbers(frame)
     chosen = numbers["number"].isin(
-        ["w_c", "zone_low", "zone_high", "left_arm", "right_arm", "u", "l", "corner"]
+        [
+            *("w_c", "w_c_left", "w_c_right", "zone_low", "zone_high", "left_arm", "right_arm"),
+            *("u", "corner", "fitted_to", "l", "diverged"),
+        ]
     )
     show(numbers[chosen])
     return frame
@@ -74,9 +77,7 @@ def free(
     table = pd.concat(tables)
     times = landscape.times(table, *levels)
     decay_of_norm = landscape.norm_decay(table, times)
-    last = landscape.last_and_best(
-        table.assign(lr_rule=table["lr_rule"] + table["weight_decay"].astype(str))
-    )
+    last = landscape.last_and_best(table)
     shown = times.assign(
         ratio_memorising=decay_of_norm["ratio_memorising"],
         ratio_generalising=decay_of_norm["ratio_generalising"],
@@ -126,7 +127,7 @@ def teacher() -> None:
     """Teacher and student: the landscape, and large alpha with and without decay."""
     problem = teacher_student()
     held("teacher", problem, LandscapeConfig(train=replace(problem.train, steps=3000)))
-    how = replace(problem.train, steps=20_000, lr=1e-3, eval_every=200)
+    how = replace(problem.train, steps=10_000, lr=1e-3, eval_every=200)
     free("teacher_free", problem, (1.0, 2.0), (0.0, 0.3, 1.0), how)
 
 

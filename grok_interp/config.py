@@ -11,8 +11,10 @@ import math
 import operator
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -101,6 +103,13 @@ def _check_range(name: str, value: Any, low: float, high: float, brackets: str, 
     if not inside:
         interval = f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
         raise ValueError(f"{name}={value!r} must be a number in {interval}, {what}")
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as the Python number that it stands for; anything else as it is."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
 
 
 def _check_flag(name: str, value: object) -> None:
@@ -449,11 +458,15 @@ class LandscapeConfig:
     def __post_init__(self) -> None:
         for name in ("alphas", "seeds", "sizes", "lr_rules"):
             values = getattr(self, name)
-            if not isinstance(values, tuple | list) or (not values and name != "sizes"):
-                raise ValueError(f"{name}={values!r} must be a sequence of at least one value")
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise ValueError(f"{name}={values!r} must be a sequence, as in ({values!r},)")
+            # Ranges and numpy's numbers too; plain ones are kept.
+            values = tuple(_plain(value) for value in values)
+            if not values and name != "sizes":
+                raise ValueError(f"{name}={values!r} must hold at least one value")
             if len(set(values)) != len(values):
                 raise ValueError(f"{name}={values!r} holds a value twice: give each once")
-            object.__setattr__(self, name, tuple(values))
+            object.__setattr__(self, name, values)
         for alpha in self.alphas:
             _check_range("alphas", alpha, 0, INF, "()", "a factor on all initial weights")
         if list(self.alphas) != sorted(self.alphas):
@@ -480,7 +493,7 @@ class LandscapeRun:
         steps: Optimiser steps of each network.
         lr: Learning rate.
         weight_decay: Decoupled decay with adamw, an L2 term with adam and sgd.
-        optimizer: adamw, adam or sgd.
+        optimizer: adamw, adam or sgd; adamw for free training unless said.
         batch_size: Training examples a step; 0 for all of them.
         eval_every: Steps between evaluations.
         constraint: Norm held (sphere, per_layer), or free training (none).
@@ -521,6 +534,8 @@ class LandscapeRun:
         """How to train: a problem's own way, but for what is given."""
         names = ("steps", "lr", "weight_decay", "optimizer", "eval_every", "constraint")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if given.get("constraint") == "none" and self.optimizer is None:
+            given["optimizer"] = "adamw"  # the laws of free training are those of decoupled decay
         if self.batch_size is not None:
             given["batch_size"] = self.batch_size or None
         return dataclasses.replace(own, **given)

@@ -6,10 +6,13 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
 from grok_interp import figures, files, landscape, realdata, report, runs
 from grok_interp.config import ALPHAS, HookedMLPConfig, LandscapeRun, TaskConfig
+from grok_interp.figures.style import SERIES
 from grok_interp.problems import ModularProblem, Problem, teacher_student
 
 ONLY_FOR = {
@@ -56,19 +59,29 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
     what = problem(name, settings)
     how = settings.training(what.train)
     usual = MODULAR_ALPHAS if isinstance(what, ModularProblem) else ALPHAS
+    config = settings.networks(how, usual)
+    if how.constraint != "none" and len(config.alphas) < 3:
+        raise ValueError(
+            f"{len(config.alphas)} alphas make no landscape: give at least three, or --constraint none for "
+            "free training"
+        )
     if isinstance(what, Problem):
         print(what.about)
     try:
-        found = landscape.train(what, settings.networks(how, usual), out=settings.out)
+        landscape.train(what, config, out=settings.out)
     except KeyboardInterrupt:
         print("\ngo on after the last finished cell by giving the same command again")
         raise
+    found = landscape.Store(settings.out, what, config).read_all()
     last = landscape.last_and_best(found.table)
     tables = {"curves": found.table, "landscape": last}
     if found.latent is not None:
         tables["latent"] = found.latent
     if how.constraint != "none":
-        tables["numbers"] = landscape.numbers(last)
+        tables["numbers"] = pd.concat(
+            [landscape.numbers(last, which).assign(which=which) for which in ("last", "best")],
+            ignore_index=True,
+        )
         told = told_numbers(tables["numbers"])
     elif found.table["test_accuracy"].isna().all():
         told = "a regression without tolerance: no answer counts as right, so nothing happens at a step"
@@ -125,16 +138,20 @@ def problem(name: str, settings: LandscapeRun) -> Problem | ModularProblem:
 
 
 def told_numbers(numbers: pd.DataFrame) -> str:
-    """The numbers of a landscape as text, with what each is."""
+    """The numbers of a landscape as text, of the last losses and of the best, with what each is."""
     lines = []
-    for (size, rule), group in numbers.groupby(["size", "lr_rule"], sort=False):
-        lines.append(f"{size} training examples, lr {rule}: value, 95% interval over seeds")
+    for (size, rule, which), group in numbers.groupby(["size", "lr_rule", "which"], sort=False):
+        lines.append(
+            f"{size} training examples, lr {rule}, {which} losses: value, 95% interval over seeds, seeds"
+        )
         for row in group.to_dict("records"):
             known = not math.isnan(row["value"])
             value = f"{row['value']:.4g}" if known else "none"
             interval = "" if math.isnan(row["low"]) else f"{row['low']:.4g} to {row['high']:.4g}"
             what = landscape.DEFINITIONS[row["number"]]
-            lines.append(f"  {row['number']:<14} {value:<10} {interval:<22} {what}")
+            lines.append(
+                f"  {row['number']:<14} {value:<10} {interval:<22} {row['seeds']:<3} {what}"
+            )
     return "\n".join(lines)
 
 
@@ -144,6 +161,27 @@ def _times(table: pd.DataFrame) -> pd.DataFrame:
     decay = landscape.norm_decay(table, times)
     ratios = ["ratio_memorising", "ratio_generalising"]
     return times.join(decay[ratios])
+
+
+def _of_free_runs(
+    what: Problem | ModularProblem, tables: dict[str, pd.DataFrame]
+) -> list[go.Figure]:
+    """Learning curves with the norm of the first network of up to three alphas, and times by decay."""
+    curves, times = tables["curves"], tables["times"]
+    first = times.iloc[0]
+    same = np.logical_and.reduce(
+        [curves[name] == first[name] for name in ("seed", "size", "lr_rule")]
+    )
+    alphas = curves["alpha"].unique()
+    chosen = alphas[np.linspace(0, len(alphas) - 1, min(3, len(alphas))).round().astype(int)]
+    one = curves[same & curves["alpha"].isin(chosen)]
+    drawn = [figures.norm_dynamics(one, f"{what.name}: set free, seed {first['seed']}")]
+    with_decay = times[(times["weight_decay"] > 0) & (times["lr_rule"] == first["lr_rule"])]
+    with_decay = with_decay[(with_decay["size"] == first["size"]) & (with_decay["t_train"] > 0)]
+    few = with_decay["alpha"].nunique() <= len(SERIES)
+    if len(with_decay) and few and (with_decay["t_generalise"] > 0).all():
+        drawn.append(figures.generalisation_times(with_decay, f"{what.name}: times by decay"))
+    return drawn
 
 
 def _sections(
@@ -163,7 +201,9 @@ def _sections(
         for size, rows in last.groupby("size", sort=False)
     ]
     found.append(report.Section("Numbers", meaning, (told,), ()))
-    if len(found) > 2:
+    if "times" in tables:
+        found.append(report.Section("Set free", TIMES_MEAN, (), _of_free_runs(what, tables)))
+    if len(set(last["size"])) > 1:
         one_rule = last[last["lr_rule"] == rule]
         drawn = figures.data_size_map(one_rule, f"{what.name}: loss, lr {rule}", metric="loss")
         found.append(report.Section("Data size and alpha", meaning, (), [drawn]))

@@ -87,6 +87,9 @@ class Optimizer:
             group: sphere.norms([parameters[name] for name in names])
             for group, names in self._groups.items()
         }
+        for group, radii in self._radius.items():
+            for radius in radii.tolist():
+                sphere.check_radius(group, radius)
         self.state = {
             f"{kind}.{name}": tensor
             for kind, tensors in self._moments.items()

@@ -134,6 +134,36 @@ class Problem:
             return F.binary_cross_entropy_with_logits(logit, wanted, reduction="none")
         return _squared_errors(outputs, targets)
 
+    def check(self, outputs: object, targets: Tensor) -> None:
+        """Raise unless one network's outputs and the targets of the same examples fit the loss.
+
+        Raises:
+            TypeError: If the outputs are no tensor.
+            ValueError: If their shapes do not fit.
+        """
+        if not isinstance(outputs, Tensor):
+            raise TypeError(
+                f"the network gives a {type(outputs).__name__}, expected a tensor with a row an example: "
+                "wrap it in a module that returns that"
+            )
+        found, wanted = list(outputs.shape), list(targets.shape)
+        if self.loss in ("cross_entropy", "mse_one_hot"):
+            fits = outputs.ndim == 2 and found[:1] == wanted and not targets.is_floating_point()
+            fits = fits and int(targets.max()) < found[1] and int(targets.min()) >= 0
+            expected = (
+                "[examples, classes] for int64 classes [examples] below the number of classes"
+            )
+        elif self.loss == "binary":
+            fits = found in (wanted, [*wanted, 1]) and targets.ndim == 1
+            expected = "[examples] or [examples, 1] for targets 0 or 1 [examples]"
+        else:
+            fits, expected = found == wanted, "the shape of the targets"
+        if not fits:
+            raise ValueError(
+                f"with loss={self.loss!r} the network gives {found} for targets {targets.dtype} {wanted}, "
+                f"expected {expected}: change the network's last layer or the targets"
+            )
+
     def right(self, outputs: Tensor, targets: Tensor) -> Float[Tensor, "*networks examples"]:
         """1 where an answer is right, ties being wrong; NaN where nothing can be right or wrong."""
         right: Bool[Tensor, "..."]
@@ -233,11 +263,14 @@ def teacher_student(examples: int = TEACHER_EXAMPLES) -> Problem:
     def data(seed: int, size: int) -> Data:
         generator = torch.Generator().manual_seed(seed)
         teacher_seed = int(torch.randint(2**62, (), generator=generator))
-        inputs = torch.randn(size + TEACHER_EXAMPLES, TEACHER_SHAPE[0], generator=generator)
-        with torch.no_grad():
-            targets = _tanh_network(teacher_seed)(inputs)
-        train, test = slice(size), slice(size, None)
-        return Data(Side((inputs[train],), targets[train]), Side((inputs[test],), targets[test]))
+        teacher = _tanh_network(teacher_seed)
+        # The held-out examples first, so that every size is tested on the same ones.
+        sides = []
+        for examples in (TEACHER_EXAMPLES, size):
+            inputs = torch.randn(examples, TEACHER_SHAPE[0], generator=generator)
+            with torch.no_grad():
+                sides.append(Side((inputs,), teacher(inputs)))
+        return Data(train=sides[1], test=sides[0])
 
     return Problem(
         name="teacher-student",

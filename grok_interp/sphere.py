@@ -55,11 +55,7 @@ class Sphere:
         self._groups = groups(self._parameters, constraint)
         self.radius = {group: self._norm(group) for group in self._groups}
         for group, radius in self.radius.items():
-            if not 0 < radius < float("inf"):
-                raise ValueError(
-                    f"the norm of {group!r} is {radius}, expected a positive number: a vector of norm 0 has "
-                    "no direction to rescale; initialise the weights first"
-                )
+            check_radius(group, radius)
 
     @torch.no_grad()
     def project(self) -> None:
@@ -71,6 +67,16 @@ class Sphere:
 
     def _norm(self, group: str) -> float:
         return float(norms([self._parameters[name].detach()[None] for name in self._groups[group]]))
+
+
+def check_radius(group: str, radius: float) -> None:
+    """Raise ``ValueError`` unless parameters can be held at this norm."""
+    if not 0 < radius < float("inf"):
+        raise ValueError(
+            f"the norm of {group!r} is {radius}, expected a positive number: a vector of norm 0 has no "
+            "direction to rescale; initialise the weights first, or use constraint='sphere' where one layer "
+            "starts at 0"
+        )
 
 
 def norm(module: nn.Module) -> float:
@@ -96,8 +102,9 @@ def scale(module: nn.Module, alpha: float) -> None:
 def groups(names: Collection[str], constraint: Constraint | str) -> dict[str, list[str]]:
     """Names of parameters by the sphere that they are on: one for all, or one for each layer.
 
-    A layer is the module that owns the parameters; ``W_in`` and ``b_in`` of one module are a layer, and
-    ``W_out`` and ``b_out`` another.
+    A layer is the module that owns the parameters (of a stacked ``nn.LSTM`` all its layers), but for
+    names as TransformerLens has them: ``W_in`` and ``b_in`` of one module are a layer, ``W_out`` and
+    ``b_out`` another.
     """
     if constraint == "none":
         return {}

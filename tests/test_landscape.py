@@ -48,7 +48,7 @@ def small(seed: int) -> nn.Module:
 
 def problem(**fields) -> Problem:
     given = {"network": small, "data": gaussians, "loss": "cross_entropy", "size": 20, "train": HOW}
-    return Problem(name="Gaussians", **(given | fields))
+    return Problem(**({"name": "Gaussians"} | given | fields))
 
 
 def alone(of: Problem, alpha: float, seed: int, how: TrainConfig) -> dict[str, float]:
@@ -135,6 +135,53 @@ def test_the_networks_of_a_stack_come_back_as_modules() -> None:
     assert rows[0]["test_loss"] != pytest.approx(loss)
 
 
+def test_the_users_module_is_copied() -> None:
+    own = small(0)
+    norm = sphere.norm(own)
+    config = LandscapeConfig(ALPHAS, (0,), lr_rules=("fixed",))
+    frame = landscape.reduced(problem(network=lambda seed: own), config, progress=False)
+    assert frame["weight_norm"].to_numpy() == pytest.approx([alpha * norm for alpha in ALPHAS])
+    assert sphere.norm(own) == norm
+
+
+def test_evaluation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = ModuleStack([small(0), small(1)], problem(), gaussians(0, 20), [HOW, HOW])
+    whole = stack.evaluate()
+    monkeypatch.setattr("grok_interp.landscape.stack.EXAMPLES_AT_ONCE", 7)
+    for row, expected in zip(stack.evaluate(), whole, strict=True):
+        assert row == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"loss": "binary"}, ValueError, r"gives \[2, 3\] for targets torch.int64 \[2\]"),
+        ({"loss": "mse"}, ValueError, "expected the shape of the targets"),
+        (
+            {"network": lambda seed: perceptron((4, 2), nn.ReLU, seed)},
+            ValueError,
+            "below the number",
+        ),
+        ({"network": lambda seed: Pair()}, TypeError, "gives a tuple, expected a tensor"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_named(fields: dict, error: type, words: str) -> None:
+    data = gaussians(1, 20)
+    data.train.targets[0] = 2
+    with pytest.raises(error, match=words):
+        ModuleStack([problem(**fields).network(0)], problem(**fields), data, [HOW])
+
+
+class Pair(nn.Linear):
+    """Gives more than a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().forward(inputs), inputs
+
+
 def test_frozen_parameters_and_buffers_stay_and_are_not_counted() -> None:
     def network(seed: int) -> nn.Module:
         module = small(seed)
@@ -170,6 +217,21 @@ def test_a_network_that_draws_is_repeatable_and_leaves_the_generator_alone() -> 
     )
     pd.testing.assert_frame_equal(first, second)
     assert torch.equal(before, torch.get_rng_state())
+    # What one network draws does not depend on who is beside it, and differs from step to step.
+    alone = landscape.reduced(
+        problem(network=network), dataclasses.replace(config, alphas=(3.0,)), progress=False
+    )
+    pd.testing.assert_frame_equal(alone, first.iloc[2:].reset_index(drop=True))
+    masks = []
+    for step in (0, 1):
+        stack = ModuleStack([network(0)], problem(network=network), gaussians(0, 20), [HOW])
+        seen: list[torch.Tensor] = []
+        stack._skeleton[1].register_forward_hook(
+            lambda module, given, out, seen=seen: seen.append(out.detach() == 0)
+        )
+        stack.step(step)
+        masks.append(seen[-1][:, :8].float().mean(0))
+    assert not torch.equal(*masks)
 
 
 def test_the_fast_path_of_modular_tasks_agrees_with_that_of_any_module() -> None:
@@ -194,6 +256,21 @@ def test_the_fast_path_of_modular_tasks_agrees_with_that_of_any_module() -> None
     first, second = (landscape.reduced(each, config, progress=False) for each in (modular, other))
     assert len(first) == 3 * 2 * 2 * 2
     pd.testing.assert_frame_equal(first, second, rtol=1e-6)
+
+
+def test_seeds_and_noise_reach_a_modular_split() -> None:
+    modular = ModularProblem(TaskConfig(11), HookedMLPConfig(p=11, d_mlp=4), label_noise=0.5)
+    first, second = modular.split(0, 60), modular.split(1, 60)
+    assert not torch.equal(first.train_index, second.train_index)
+    assert int(first.resampled.sum()) == 30
+    assert not torch.equal(first.train_labels, first.clean_train_labels)
+
+
+def test_numbers_of_numpy_are_taken() -> None:
+    config = LandscapeConfig(np.logspace(-1, 1, 5), range(3), np.array([10, 20]))
+    assert config.alphas == pytest.approx((0.1, 10**-0.5, 1.0, 10**0.5, 10.0))
+    assert config.seeds == (0, 1, 2)
+    assert all(type(size) is int for size in config.sizes)
 
 
 @pytest.mark.parametrize("p", [3, 10, 59])
@@ -264,19 +341,79 @@ def test_what_was_interrupted_goes_on_and_comes_to_the_same(
     assert set(landscape.Store(tmp_path, problem(), CONFIG).read_all().table["seed"]) == {0, 1, 2}
 
 
+def test_a_cell_without_its_latent_table_is_not_finished(tmp_path: Path) -> None:
+    how = TrainConfig(steps=4, constraint="sphere", eval_every=4, checkpoint_every=4)
+    modular = ModularProblem(TaskConfig(7), HookedMLPConfig(p=7, d_mlp=8), how)
+    config = LandscapeConfig(ALPHAS, (0, 1), lr_rules=("fixed",), draws=2)
+    whole = landscape.train(modular, config, out=tmp_path, progress=False).latent
+    (tmp_path / "latent" / "seed1_size24_fixed.parquet").unlink()
+    again = landscape.train(modular, config, out=tmp_path, progress=False).latent
+    assert whole is not None
+    assert again is not None
+    pd.testing.assert_frame_equal(again, whole)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"network": lambda seed: perceptron((4, 99, 3), nn.ReLU, seed)}, "problem.network="),
+        ({"network": lambda seed: small(seed + 1)}, "problem.weights="),
+        ({"data": lambda seed, size: gaussians(seed + 1, size)}, "problem.data="),
+        ({"loss": "mse_one_hot"}, "problem.loss="),
+        ({"name": "other"}, "problem.name="),
+        ({"train": dataclasses.replace(HOW, lr=1.0)}, "train.lr=0.003"),
+        ({"train": dataclasses.replace(HOW, steps=31)}, "train.steps=30"),
+    ],
+)
+def test_a_store_knows_what_was_trained(tmp_path: Path, fields: dict, words: str) -> None:
+    config = LandscapeConfig(ALPHAS, (0,), lr_rules=("fixed",))
+    landscape.train(problem(), config, out=tmp_path, progress=False)
+    with pytest.raises(FileExistsError, match=words):
+        landscape.train(problem(**fields), config, out=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"label_noise": 0.1}, r"problem\.label_noise=0\.0"),
+        ({"task": TaskConfig(7, "subtract")}, "problem.task.operation='add'"),
+        ({"model": HookedMLPConfig(p=7, d_mlp=9)}, "problem.model.d_mlp=8"),
+    ],
+)
+def test_a_store_knows_a_modular_problem(tmp_path: Path, fields: dict, words: str) -> None:
+    how = TrainConfig(steps=2, constraint="sphere", eval_every=2, checkpoint_every=2)
+    given = {"task": TaskConfig(7), "model": HookedMLPConfig(p=7, d_mlp=8), "train": how}
+    config = LandscapeConfig(ALPHAS, (0,), lr_rules=("fixed",), draws=2)
+    landscape.train(ModularProblem(**given), config, out=tmp_path, progress=False)
+    with pytest.raises(FileExistsError, match=words):
+        landscape.train(ModularProblem(**(given | fields)), config, out=tmp_path, progress=False)
+    other = dataclasses.replace(config, draws=3)
+    with pytest.raises(FileExistsError, match="draws=2, and this one has 3"):
+        landscape.train(ModularProblem(**given), other, out=tmp_path, progress=False)
+
+
+def test_a_failed_attempt_does_not_claim_a_directory(tmp_path: Path) -> None:
+    def none(seed: int, size: int) -> Data:
+        if size != 20:
+            raise ValueError("no such size")
+        return gaussians(seed, size)
+
+    bad = dataclasses.replace(CONFIG, sizes=(20, 21))
+    with pytest.raises(ValueError, match="no such size"):  # before anything is trained
+        landscape.train(problem(data=none), bad, out=tmp_path, progress=False)
+    assert not (tmp_path / "curves").exists()
+    landscape.Store(tmp_path, problem(), CONFIG)
+    other = LandscapeConfig(ALPHAS, (0,), train=dataclasses.replace(HOW, lr=1e-2))
+    assert len(landscape.reduced(problem(), other, out=tmp_path, progress=False)) == 6
+
+
 def test_a_directory_holds_one_landscape(tmp_path: Path) -> None:
     landscape.train(problem(), LandscapeConfig(ALPHAS, (0,)), out=tmp_path / "one", progress=False)
     for other, words in (
-        (dataclasses.replace(CONFIG, alphas=(1.0, 2.0)), "landscape of alphas=.*0.5"),
-        (
-            dataclasses.replace(CONFIG, train=dataclasses.replace(HOW, lr=1.0)),
-            "landscape of train=",
-        ),
+        (dataclasses.replace(CONFIG, alphas=(1.0, 2.0)), "landscape with alphas=.*0.5"),
     ):
         with pytest.raises(FileExistsError, match=words):
             landscape.train(problem(), other, out=tmp_path / "one", progress=False)
-    with pytest.raises(FileExistsError, match="landscape of problem="):
-        landscape.train(problem(loss="mse_one_hot"), CONFIG, out=tmp_path / "one", progress=False)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "thesis.tex").write_text("x")
     with pytest.raises(FileExistsError, match=r"holds thesis\.tex and no landscape"):
@@ -333,6 +470,13 @@ def test_last_and_best_are_kept_apart() -> None:
     assert row["steps"] == 20
     assert [row[name] for name in names[1:]] == [0.5, 4.0, 0.9, 0.3]
     assert [row[f"best_{name}"] for name in names[1:]] == [0.5, 0.5, 0.9, 0.6]
+    # Runs that differ in decay alone are two networks, and one given twice is refused.
+    both = landscape.last_and_best(pd.concat([table, table.assign(weight_decay=1.0)]))
+    assert list(both["weight_decay"]) == [0.0, 1.0]
+    with pytest.raises(ValueError, match="a network has two rows at one step"):
+        landscape.last_and_best(pd.concat([table, table]))
+    none = landscape.last_and_best(table.assign(train_loss=math.inf)).iloc[0]
+    assert math.isnan(none["best_train_loss"])
 
 
 def frame(
@@ -402,7 +546,7 @@ def test_intervals_are_over_seeds() -> None:
 def test_what_is_no_u_and_no_l_is_said_to_be_none() -> None:
     falling = found(frame(lambda x, seed: np.exp(-x)))
     assert falling["interior"] == falling["u"] == 0
-    assert falling["right_arm"] == 0
+    assert math.isnan(falling["right_arm"])
     assert math.isnan(falling["zone_low"])
     assert falling["w_c"] == pytest.approx(math.exp(2))
     flat = found(frame(lambda x, seed: np.exp(0.1 * x**2)))  # arms of .4 in ln: not twofold
@@ -425,10 +569,36 @@ def test_zero_and_infinite_losses_are_at_the_ends() -> None:
 
     numbers = found(frame(diverging, exact))
     assert numbers["w_c"] == pytest.approx(1, rel=1e-6)
-    assert numbers["l"] == numbers["u"] == 1
-    assert 1 <= numbers["corner"] <= math.exp(0.1)
-    # The right end is not finite, so the lower arm is the left one, of height 4.
-    assert numbers["zone_high"] == pytest.approx(math.exp(math.sqrt(2)), rel=0.01)
+    # Networks that diverged make no arm: it ends at the last one that is finite.
+    assert numbers["right_arm"] == pytest.approx(1.5**2 / math.log(10), rel=0.01)
+    assert numbers["diverged"] == pytest.approx(5 / 41)
+    assert numbers["u"] == 1
+    assert numbers["l"] == 0
+    assert numbers["zone_high"] == pytest.approx(math.exp(1.5 / math.sqrt(2)), rel=0.01)
+    only = found(frame(lambda x, seed: np.where(x > 0.01, np.nan, np.exp(x**2)), exact))
+    assert only["u"] == only["interior"] == 0
+    none = found(frame(lambda x, seed: np.exp(x**2), lambda x: np.full_like(x, np.nan)))
+    assert none["diverged"] == 1
+    assert math.isnan(none["w_c"])
+
+
+def test_what_is_not_fitted_makes_no_right_arm() -> None:
+    """Large networks whose training has failed too are not those that memorise without generalising."""
+
+    def failing(x: np.ndarray) -> np.ndarray:
+        return np.where(x > 0.05, 500.0, np.exp(-3 * x))
+
+    numbers = found(frame(lambda x, seed: np.exp(x**2), failing))
+    assert numbers["interior"] == 1
+    assert numbers["u"] == 0
+    assert math.isnan(numbers["right_arm"])
+    assert numbers["fitted_to"] == pytest.approx(1)
+
+
+def test_the_grid_brackets_the_minimum() -> None:
+    coarse = found(frame(lambda x, seed: np.exp((x - 0.3) ** 2), alphas=[0.1, 0.5, 1, 3, 9, 30]))
+    assert (coarse["w_c_left"], coarse["w_c_right"]) == (pytest.approx(0.5), pytest.approx(3))
+    assert coarse["w_c_left"] < coarse["w_c"] < coarse["w_c_right"]
 
 
 def test_best_and_last_are_chosen_by_name() -> None:
@@ -455,7 +625,9 @@ def test_bad_frames_are_named() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"alphas": ()}, r"alphas=\(\) must be a sequence of at least one"),
+        ({"alphas": ()}, r"alphas=\(\) must hold at least one"),
+        ({"alphas": 1.0}, r"alphas=1.0 must be a sequence, as in \(1.0,\)"),
+        ({"lr_rules": "fixed"}, r"lr_rules='fixed' must be a sequence"),
         ({"alphas": (2.0, 1.0)}, "must ascend"),
         ({"alphas": (0.0, 1.0)}, "alphas=0.0 must be a number in"),
         ({"alphas": (1.0, 1.0)}, "holds a value twice"),
@@ -477,6 +649,7 @@ def test_what_does_not_fit_is_refused() -> None:
     for fields, words in (
         ({"stop": "test_accuracy > 0.9"}, "stop='test_accuracy > 0.9' is for HookedMLPs"),
         ({"trainable": ("W_in",)}, r"trainable=\('W_in',\) is for HookedMLPs"),
+        ({"loss": "stablemax"}, "loss='stablemax' is for HookedMLPs; .* the problem's own loss"),
     ):
         config = LandscapeConfig(ALPHAS, train=dataclasses.replace(HOW, **fields))
         with pytest.raises(ValueError, match=words):

@@ -1,15 +1,18 @@
 """``grok-interp landscape`` as a user meets it."""
 
+import json
 import math
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from grok_interp import cli, landscape, landscape_command
 from grok_interp.config import LandscapeRun, TrainConfig
 from grok_interp.landscape.stack import ModuleStack
+from grok_interp.problems import ModularProblem
 
 SMALL = [
     *("--alphas", "0.5", "1", "2", "--seeds", "0", "1", "--lr-rules", "fixed"),
@@ -35,9 +38,17 @@ def test_a_landscape_is_written_and_told(
     assert len(frame) == 3 * 2 * 2
     assert len(curves) == 3 * len(frame)
     pd.testing.assert_frame_equal(frame, landscape.last_and_best(curves))
-    pd.testing.assert_frame_equal(numbers, landscape.numbers(frame))
+    for which in ("last", "best"):
+        mine = numbers[numbers["which"] == which].drop(columns="which").reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, landscape.numbers(frame, which))
+    numbers = numbers[numbers["which"] == "last"]
     w_c = numbers.set_index(["size", "number"]).loc[(10, "w_c"), "value"]
     assert f"w_c            {w_c:.4g}" in printed
+    # Another seed joins what is there.
+    more = [*SMALL]
+    more[SMALL.index("--seeds") + 1 : SMALL.index("--lr-rules")] = ["2"]
+    grok("teacher_student", *more, "--sizes", "10", "--out", str(out), monkeypatch=monkeypatch)
+    assert set(pd.read_parquet(out / "landscape.parquet")["seed"]) == {0, 1, 2}
     page = (out / "landscape.html").read_text()
     assert "20 training examples" in page
     assert "Data size and alpha" in page
@@ -76,13 +87,15 @@ def test_a_modular_landscape_has_the_latent_algorithm_and_free_runs_have_times(
     assert set(latent["step"]) == {0, 20}
     assert "The latent algorithm" in (held / "landscape.html").read_text()
     free = tmp_path / "free"
-    how = ["--constraint", "none", "--optimizer", "adamw", "--weight-decay", "1", "--draws", "0"]
+    how = ["--constraint", "none", "--weight-decay", "1", "--draws", "0"]
     grok("modular", *SMALL, *size[:4], *how, "--out", str(free), monkeypatch=monkeypatch)
     times = pd.read_parquet(free / "times.parquet")
     assert len(times) == 6
     assert set(times["weight_decay"]) == {1.0}
     assert not (free / "numbers.parquet").exists()
     assert "generalise_censored" in capsys.readouterr().out
+    assert json.loads((free / "config.json").read_text())["train"]["optimizer"] == "adamw"
+    assert "L2 norm of weights" in (free / "landscape.html").read_text()
 
 
 def test_settings_override_the_problems_own() -> None:
@@ -107,6 +120,8 @@ def test_settings_override_the_problems_own() -> None:
         (["modular", "--mixing", "0.5"], ["mixing=0.5 is for images, not for modular"]),
         (["modular", "--alphas", "2", "1"], ["must ascend"]),
         (["modular", "--p", "2"], ["p=2", "p >= 3"]),
+        (["modular", "--alphas", "1", "2"], ["2 alphas make no landscape", "--constraint none"]),
+        (["modular", "--p", "7", "--operation", "a**2*b + a"], ["no coordinates", "--draws 0"]),
         (["modular", "--sizes", "99999"], ["99999 training pairs"]),
         (["images", "--source", "imdb"], ["source='imdb'", "digits"]),
         (["images", "--source", "mnist"], ["downloads nothing unasked", "digits"]),
@@ -129,8 +144,32 @@ def test_bad_values_end_with_status_2(
         assert word in text
 
 
+def test_settings_reach_the_problem() -> None:
+    settings = LandscapeRun(p=7, d_mlp=12, operation="subtract", label_noise=0.25)
+    modular = landscape_command.problem("modular", settings)
+    assert isinstance(modular, ModularProblem)
+    assert (modular.task.p, modular.task.operation) == (7, "subtract")
+    assert (modular.model.p, modular.model.d_mlp, modular.label_noise) == (7, 12, 0.25)
+    names = {
+        name: landscape_command.problem(name, LandscapeRun()).name
+        for name in ("modular", "teacher_student", "images", "language", "molecules")
+    }
+    assert names == {
+        "modular": "add mod 59",
+        "teacher_student": "teacher-student",
+        "images": "digits",
+        "language": "vader",
+        "molecules": "nci",
+    }
+    plain, mixed = (
+        landscape_command.problem("images", LandscapeRun(mixing=m)).data(0, 100)
+        for m in (None, 0.5)
+    )
+    assert not torch.equal(plain.test.inputs[0], mixed.test.inputs[0])
+
+
 def test_what_does_not_exist_is_told_as_none() -> None:
-    row = {"size": 5, "lr_rule": "fixed", "number": "corner", "seeds": 0}
+    row = {"size": 5, "lr_rule": "fixed", "which": "last", "number": "corner", "seeds": 0}
     frame = pd.DataFrame([row | {"value": math.nan, "low": math.nan, "high": math.nan}])
     assert "corner         none" in landscape_command.told_numbers(frame)
 

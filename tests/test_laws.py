@@ -44,6 +44,9 @@ def test_times_are_the_first_steps_from_which_on_an_accuracy_stays() -> None:
     assert list(found["generalise_censored"]) == [True, False, False]
     assert list(found["w_0"]) == [9, 9, 9]
     assert list(found["w_generalise"]) == [9, 6, 5]
+    assert list(landscape.times(table, train_level=0.75)["t_train"])[1] == 10
+    with pytest.raises(ValueError, match="time='test' is unknown"):
+        landscape.generalisation_law(found, time="test")
     strict = landscape.times(table, test_level=0.95)
     assert list(strict["generalise_censored"]) == [True, False, True]
 
@@ -56,6 +59,9 @@ def exact(pressures, exponent: float, last: float, scatter: float = 0.0, seed: i
     return pd.DataFrame(
         {
             "alpha": 3.0,
+            "seed": np.tile(np.arange(8), len(pressures)),
+            "size": 10,
+            "lr_rule": "fixed",
             "lr": 0.01,
             "weight_decay": 100 / x,
             "t_generalise": np.minimum(t, last),
@@ -122,7 +128,8 @@ def test_the_decay_of_norms_comes_back_before_and_after_memorising() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.assign(alpha=np.arange(len(t))), "each has a law of its own"),
+        (lambda t: t.assign(alpha=np.arange(len(t))), "alpha is .* each has a law of its own"),
+        (lambda t: t.assign(size=np.arange(len(t))), "size is .* each has a law of its own"),
         (lambda t: t.assign(weight_decay=0.0), "leave out the runs without decay"),
         (lambda t: t.assign(generalise_censored=True), "0 of 24 runs got there, at 0 values"),
         (

@@ -80,6 +80,11 @@ def test_the_student_is_of_the_teachers_shape_and_can_learn_exactly() -> None:
     network = of.network(0)
     assert [tuple(layer.weight.shape) for layer in network[::2]] == [(100, 5), (100, 100), (5, 100)]
     assert all(isinstance(layer, nn.Tanh) for layer in network[1::2])
+    small = of.data(0, 50)
+    assert torch.equal(
+        small.test.inputs[0], data.test.inputs[0]
+    )  # every size is tested on the same
+    assert len(small.train) == 50
     # The targets are those of one such network: the teacher's seed gives it back.
     generator = torch.Generator().manual_seed(0)
     teacher = of.network(int(torch.randint(2**62, (), generator=generator)))

@@ -127,6 +127,16 @@ def test_only_what_is_trained_is_held() -> None:
     assert float(model.W_out.detach().norm()) == pytest.approx(norm)
 
 
+def test_what_has_no_norm_cannot_be_held() -> None:
+    split = ModularTask(7).split(0.6)
+    model = HookedMLP(p=7, d_mlp=8, seed=0)
+    with torch.no_grad():
+        model.W_out.zero_()
+    with pytest.raises(ValueError, match=r"the norm of 'out' is 0\.0"):
+        training.train(model, split, steps=2, constraint="per_layer", progress=False)
+    training.train(model, split, steps=2, constraint="sphere", progress=False)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

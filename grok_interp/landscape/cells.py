@@ -7,8 +7,9 @@ not part of what must agree: more of them go into the same directory.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from grok_interp import files, runs
 from grok_interp.config import LandscapeConfig, LrRule, to_dict
 from grok_interp.problems import ModularProblem, Problem
 
-KEYS = ["alpha", "seed", "size", "lr_rule"]
+KEYS = ["alpha", "seed", "size", "lr_rule", "lr", "weight_decay"]
 """Columns that say which network a row is of."""
 MEASURED = ["train_loss", "test_loss", "train_accuracy", "test_accuracy", "weight_norm"]
 FORMAT = "grok_interp landscape"
@@ -80,25 +83,24 @@ class Store:
         self, path: Path, problem: Problem | ModularProblem, config: LandscapeConfig
     ) -> None:
         self.path = path
-        description = _description(problem, config)
-        file = path / "config.json"
+        self._has_latent = isinstance(problem, ModularProblem) and config.draws > 0
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"{path} is a file: choose another directory for the landscape")
-        if not file.exists():
-            inside = (
-                [] if not path.is_dir() else [e.name for e in path.iterdir() if e.name != ".lock"]
+        file = path / "config.json"
+        inside = [each.name for each in path.iterdir()] if path.is_dir() else []
+        if not file.exists() and set(inside) - {".lock"}:
+            raise FileExistsError(
+                f"{path} holds {', '.join(sorted(inside)[:3])} and no landscape: choose another directory"
             )
-            if inside:
-                raise FileExistsError(
-                    f"{path} holds {', '.join(sorted(inside)[:3])} and no landscape: choose another directory"
-                )
+        description = _description(problem, config)
+        if not list((path / "curves").glob("*.parquet")):  # nothing is there to disagree with
             files.write_json(file, description | {"versions": runs.versions()})
             return
-        there = files.read_json(file, "choose another directory")
-        for name, value in description.items():
+        there = _flat(files.read_json(file, "choose another directory"))
+        for name, value in _flat(description).items():
             if there.get(name) != value:
                 raise FileExistsError(
-                    f"{path} holds a landscape of {name}={there.get(name)!r}, and this one has {value!r}: "
+                    f"{path} holds a landscape with {name}={there.get(name)!r}, and this one has {value!r}: "
                     "choose another directory, or remove that one"
                 )
 
@@ -109,7 +111,7 @@ class Store:
     def _named(self, name: str) -> Curves | None:
         table = self.path / "curves" / f"{name}.parquet"
         latent = self.path / "latent" / f"{name}.parquet"
-        if not table.exists():
+        if not table.exists() or (self._has_latent and not latent.exists()):
             return None
         return Curves(_read(table), _read(latent) if latent.exists() else None)
 
@@ -185,7 +187,19 @@ def _description(problem: Problem | ModularProblem, config: LandscapeConfig) -> 
             "label_noise": problem.label_noise,
         }
     else:
+        network = problem.network(0)
+        data = problem.data(0, problem.size)
         what = {name: getattr(problem, name) for name in ("name", "loss", "tolerance", "about")}
+        # What is learned by what has no other name than its numbers.
+        what |= {
+            "network": repr(network),
+            "weights": _fingerprint(network.state_dict().values()),
+            "data": _fingerprint(
+                tensor
+                for side in (data.train, data.test)
+                for tensor in (*side.inputs, side.targets)
+            ),
+        }
     found = {
         "format": FORMAT,
         "problem": what,
@@ -195,3 +209,25 @@ def _description(problem: Problem | ModularProblem, config: LandscapeConfig) -> 
     }
     # As a file gives it back: tuples as lists.
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def _fingerprint(tensors: Iterable[Tensor]) -> str:
+    """Equal for equal tensors, and for others not."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[before + name] = value
+    return found

@@ -1,8 +1,8 @@
 """When networks of many norms memorise and generalise, and the laws that this should follow.
 
-With decoupled weight decay and a gradient that vanishes once the train loss does, the norm shrinks as
-``w(t) = w_0 exp(-lr wd t)``, and a network that starts above the norm ``w_c`` at which the test loss is least
-generalises when it gets there (arXiv 2210.01117, section 4)::
+With decoupled weight decay (AdamW's; Adam's L2 term is another thing) and a gradient that vanishes once the
+train loss does, the norm shrinks as ``w(t) = w_0 exp(-lr wd t)``, and a network that starts above the norm
+``w_c`` at which the test loss is least generalises when it gets there (arXiv 2210.01117, section 4)::
 
     t_generalise ~ ln(w_0 / w_c) / (lr wd),        t_train independent of wd
 
@@ -22,6 +22,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.stats import norm as normal
 
+from grok_interp.config import check_choice
 from grok_interp.landscape.cells import KEYS
 from grok_interp.milestones import onset
 
@@ -57,7 +58,7 @@ def times(
             f"the table has no column {sorted(missing)}: pass landscape.train(...).table"
         )
     rows = []
-    for _, run in table.groupby([*KEYS, "lr", "weight_decay"], sort=False):
+    for _, run in table.groupby(KEYS, sort=False):
         run = run.sort_values("step")
         if run["test_accuracy"].isna().all():
             raise ValueError(
@@ -65,7 +66,7 @@ def times(
                 "the problem a tolerance"
             )
         by_step = run.set_index("step")
-        row = {name: run[name].iloc[0] for name in (*KEYS, "lr", "weight_decay")}
+        row = {name: run[name].iloc[0] for name in KEYS}
         for name, short, level in (
             ("train", "train", train_level),
             ("test", "generalise", test_level),
@@ -86,7 +87,8 @@ class PowerLaw:
     Attributes:
         coefficient: Steps at x = 1.
         exponent: 1 if t_generalise goes as 1 / (lr wd).
-        low: Lower end of the exponent's 95% bootstrap interval over runs; NaN where it has none.
+        low: Lower end of the exponent's 95% bootstrap interval over seeds (over runs, of one seed); NaN
+            where it has none.
         high: Its upper end.
         scatter: Standard deviation of ln t about the law.
         runs: How many there are.
@@ -117,15 +119,19 @@ def generalisation_law(found: pd.DataFrame, *, time: str = "generalise", seed: i
     Args:
         found: :func:`times` of networks of one alpha.
         time: ``"generalise"`` or ``"train"``; the latter should not depend on x.
-        seed: Seed of the bootstrap, over runs.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: If alphas differ, decays are 0, fewer than two values of x have runs that got there, or
-            a time is 0.
+        ValueError: If alphas, sizes or rules differ, decays or times are 0, or fewer than two values of x
+            have runs that got there.
     """
-    alphas = sorted(set(found["alpha"]))
-    if len(alphas) != 1:
-        raise ValueError(f"alphas are {alphas}, and each has a law of its own: pass one alpha")
+    check_choice("time", time, ("generalise", "train"))
+    for name in ("alpha", "size", "lr_rule"):
+        values = sorted(set(found[name]))
+        if len(values) != 1:
+            raise ValueError(
+                f"{name} is {values}, and each has a law of its own: pass the times of one"
+            )
     pressure = (found["lr"] * found["weight_decay"]).to_numpy(float)
     steps = found[f"t_{time}"].to_numpy(float)
     if not (pressure > 0).all() or not (steps > 0).all():
@@ -143,9 +149,14 @@ def generalisation_law(found: pd.DataFrame, *, time: str = "generalise", seed: i
         )
     intercept, exponent, scatter = _tobit(x, y, censored)
     generator = np.random.default_rng(seed)
+    groups = list(found.groupby("seed", sort=False).indices.values())
+    if len(groups) == 1:  # one seed: runs are all that there is to draw from
+        groups = [np.array([row]) for row in range(len(x))]
     slopes = []
     for _ in range(RESAMPLES):
-        rows = generator.integers(len(x), size=len(x))
+        rows = np.concatenate(
+            [groups[i] for i in generator.integers(len(groups), size=len(groups))]
+        )
         if len(np.unique(x[rows][~censored[rows]])) > 1:
             slopes.append(_tobit(x[rows], y[rows], censored[rows])[1])
     low, high = (
@@ -189,16 +200,15 @@ def norm_decay(table: pd.DataFrame, found: pd.DataFrame | None = None) -> pd.Dat
         found: Their :func:`times`; None makes them.
 
     Returns:
-        Columns of the keys, ``lr``, ``weight_decay``; and for both phases, as in ``rate_memorising``, the
-        ``rate``, minus the slope a step; ``ratio``, the rate over ``lr wd``, 1 if the law holds; and ``r2``
-        of the line. NaN with fewer than three evaluations in the phase.
+        Columns ``alpha``, ``seed``, ``size``, ``lr_rule``, ``lr``, ``weight_decay``; and for both phases, as
+        in ``rate_memorising``, the ``rate``, minus the slope a step; ``ratio``, the rate over ``lr wd``, 1
+        if the law holds; and ``r2`` of the line. NaN with fewer than three evaluations in the phase.
     """
     found = times(table) if found is None else found
-    keys = [*KEYS, "lr", "weight_decay"]
     rows = []
     for run in found.to_dict("records"):
-        mine = table[np.logical_and.reduce([table[name] == run[name] for name in keys])]
-        row = {name: run[name] for name in keys}
+        mine = table[np.logical_and.reduce([table[name] == run[name] for name in KEYS])]
+        row = {name: run[name] for name in KEYS}
         pressure = run["lr"] * run["weight_decay"]
         for phase, first, last in (
             ("memorising", 0, run["t_train"]),

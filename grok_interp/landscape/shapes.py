@@ -4,13 +4,16 @@ For each seed, of the train loss ``L(alpha)`` and the test loss ``U(alpha)`` of 
 one rule of the learning rate, on logarithmic axes::
 
     w_c          vertex of the parabola through U's smallest value and its two neighbours
-    left_arm     log10 of U at the smallest alpha over U's minimum; right_arm at the largest
-    zone         the Goldilocks zone: alphas around w_c where U is at most halfway up its lower arm, as a
-                 logarithm, U^2 <= min U * min(U at the ends); interpolated
-    corner       least alpha from which on L stays at a tenth of what it is at the smallest alpha, or below
+    fitted       alphas at which L is at most a tenth of what it is at the smallest alpha
+    left_arm     log10 of U at the smallest alpha over U's minimum
+    right_arm    the same at the largest alpha that is fitted: what is not learned cannot fail to generalise
+    zone         the Goldilocks zone: alphas around the minimum where U is at most halfway up its lower arm,
+                 as a logarithm, U^2 <= min U * min(U at the ends of the arms); interpolated
+    corner       least alpha from which on all are fitted
 
-and over seeds the mean (of alphas the geometric one) with a bootstrap interval. The names are those of arXiv
-2210.01117; its figures show the curves, the definitions are this library's.
+and over seeds the mean (of alphas the geometric one) with a bootstrap interval. The interval is that of
+seeds on one grid of alphas; how far the grid leaves w_c open, ``w_c_left`` to ``w_c_right`` say. The names
+are those of arXiv 2210.01117; its figures show the curves, the definitions are this library's.
 
 What is not evidence: a right arm at one learning rate only (see :mod:`.sphere`), or one that is there
 only in the *last* values and not in the *best*; and a minimum at the edge of the alphas, which is
@@ -37,22 +40,27 @@ TINY = 1e-12
 """Losses below this count as this: float32 gives exact zeros, which have no logarithm."""
 DEFINITIONS = {
     "w_c": "alpha at which the test loss is least",
-    "weight_norm_c": "weight norm there",
+    "w_c_left": "the alpha measured below the best one",
+    "w_c_right": "the alpha measured above it",
+    "weight_norm_c": "weight norm at w_c",
     "min_test_loss": "test loss of the best alpha (geometric mean over seeds)",
     "zone_low": "lower end of the Goldilocks zone: U halfway up its lower arm, as a logarithm",
     "zone_high": "its upper end",
     "left_arm": "log10 of the test loss at the smallest alpha over its minimum",
-    "right_arm": "log10 of the test loss at the largest alpha over its minimum",
+    "right_arm": "the same at the largest alpha whose train loss is fitted",
     "interior": "share of seeds whose minimum lies inside the alphas",
     "u": "share of seeds with a U: inside, both arms at least twofold",
     "corner": "least alpha from which on the train loss is a tenth of that at the smallest alpha",
+    "fitted_to": "largest alpha at which it is",
     "l": "share of seeds with an L: the train loss comes down to a tenth and stays there",
+    "diverged": "share of alphas whose losses are not finite",
     "peak_accuracy": "largest test accuracy over alphas",
     "alpha_of_peak": "alpha at which it is reached",
 }
 """What each number of :func:`numbers` is."""
 GEOMETRIC = (
-    *("w_c", "weight_norm_c", "min_test_loss", "zone_low", "zone_high", "corner", "alpha_of_peak"),
+    *("w_c", "w_c_left", "w_c_right", "weight_norm_c", "min_test_loss", "zone_low", "zone_high"),
+    *("corner", "fitted_to", "alpha_of_peak"),
 )
 
 
@@ -112,34 +120,44 @@ def _of_seed(frame: pd.DataFrame, prefix: str) -> dict[str, float]:
     test = _logarithm(frame[f"{prefix}test_loss"])
     train = _logarithm(frame[f"{prefix}train_loss"])
     accuracy = frame[f"{prefix}test_accuracy"].to_numpy(float)
-    place = int(test.argmin())
-    interior = 0 < place < len(x) - 1
-    arms = [float((test[end] - test[place]) / math.log(10)) for end in (0, -1)]
-    halfway = (test[place] + min(test[0], test[-1])) / 2
+    finite = np.isfinite(test) & np.isfinite(train)
+    found = dict.fromkeys(DEFINITIONS, math.nan)
+    found |= {"interior": 0.0, "u": 0.0, "l": 0.0, "diverged": float(1 - finite.mean())}
+    if np.isfinite(accuracy).any():
+        best = int(np.nanargmax(accuracy))
+        found |= {"peak_accuracy": float(accuracy[best]), "alpha_of_peak": math.exp(x[best])}
+    if not finite[0]:
+        return found  # nothing to compare with
+    level = train[0] + math.log(CORNER)
+    fitted = finite & (train <= level)
+    place, end = int(test.argmin()), int(np.flatnonzero(fitted)[-1]) if fitted.any() else 0
+    interior = 0 < place < int(np.flatnonzero(finite)[-1])
     vertex = _vertex(x, test, place) if interior else float(x[place])
-    low = train <= train[0] + math.log(CORNER)
-    after = int(np.flatnonzero(~low)[-1]) + 1  # the first alpha is never low
-    corner = math.nan
-    if after < len(x):
-        corner = math.exp(_crossing(x, train, after - 1, train[0] + math.log(CORNER)))
-    peaked = bool(np.isfinite(accuracy).any())
-    best = int(np.nanargmax(accuracy)) if peaked else 0
-    return {
+    found |= {
         "w_c": math.exp(vertex),
         # The norm is alpha times that of the start, whatever the grid.
         "weight_norm_c": float(frame["weight_norm"].iloc[place]) * math.exp(vertex - x[place]),
         "min_test_loss": math.exp(test[place]),
-        "zone_low": _edge(x[place::-1], test[place::-1], halfway) if interior else math.nan,
-        "zone_high": _edge(x[place:], test[place:], halfway) if interior else math.nan,
-        "left_arm": arms[0],
-        "right_arm": arms[1],
+        "left_arm": float((test[0] - test[place]) / math.log(10)),
         "interior": float(interior),
-        "u": float(interior and min(arms) >= ARM),
-        "corner": corner,
-        "l": float(after < len(x)),
-        "peak_accuracy": float(accuracy[best]) if peaked else math.nan,
-        "alpha_of_peak": math.exp(x[best]) if peaked else math.nan,
     }
+    if end > place:
+        found["right_arm"] = float((test[end] - test[place]) / math.log(10))
+    if interior:
+        halfway = (test[place] + (min(test[0], test[end]) if end > place else test[0])) / 2
+        found |= {
+            "w_c_left": math.exp(x[place - 1]),
+            "w_c_right": math.exp(x[place + 1]),
+            "zone_low": _edge(x[place::-1], test[place::-1], halfway),
+            "zone_high": _edge(x[place:], test[place:], halfway),
+            "u": float(found["left_arm"] >= ARM and found["right_arm"] >= ARM),
+        }
+    if fitted.any():
+        found["fitted_to"] = math.exp(x[end])
+    after = int(np.flatnonzero(~fitted)[-1]) + 1  # the first alpha is never fitted
+    if after < len(x):
+        found |= {"corner": math.exp(_crossing(x, train, after - 1, level)), "l": 1.0}
+    return found
 
 
 def _logarithm(losses: pd.Series[float]) -> np.ndarray:

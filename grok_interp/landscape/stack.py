@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ DRAWS = 1_000_003
 """Keeps apart what networks of different seeds draw at different steps."""
 NOT_HERE = {
     "trainable": "set requires_grad on its parameters",
+    "loss": "the problem's own loss is trained on: leave it out",
+    "matmul_precision": "call torch.set_float32_matmul_precision yourself",
     "stop": "all steps are taken, since the networks of a stack step together: leave it out",
 }
 """Fields of TrainConfig that have no meaning here, and what to do instead."""
@@ -51,8 +53,8 @@ class ModuleStack:
         why_not: If it does not, the error that it raised.
 
     Raises:
-        ValueError: If nothing requires gradients, or ``trainable`` or ``stop`` is set, which are for
-            HookedMLPs.
+        ValueError: If nothing requires gradients, outputs and targets do not fit the loss, or a field of
+            :data:`NOT_HERE` is set.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class ModuleStack:
         self._problem, self._data, self._config = problem, data, configs[0]
         for name, advice in NOT_HERE.items():
             value = getattr(self._config, name)
-            if value is not None:
+            if value != TrainConfig.__dataclass_fields__[name].default:
                 raise ValueError(
                     f"{name}={value!r} is for HookedMLPs; with any other network {advice}"
                 )
@@ -87,11 +89,13 @@ class ModuleStack:
         self._order: tuple[int, Tensor] | None = None
         self.stacked, self.why_not = True, ""
         before = {name: tensor.clone() for name, tensor in self._rest.items()}
-        try:
-            with torch.no_grad():
-                self._outputs(data.train.rows(slice(TRIED)))
-        except Exception as error:  # vmap raises what the operation that it does not know does
-            self.stacked, self.why_not = False, f"{type(error).__name__}: {error}"
+        trial = data.train.rows(slice(TRIED))
+        with torch.no_grad():
+            try:
+                seeded(0, lambda: self._outputs(trial))
+            except Exception as error:  # vmap raises what the operation that it does not know does
+                self.stacked, self.why_not = False, f"{type(error).__name__}: {error}"
+            problem.check(seeded(0, lambda: self._one(0, trial)), trial.targets)
         self._rest = before  # running statistics have not seen the trial
 
     def __len__(self) -> int:
@@ -101,18 +105,30 @@ class ModuleStack:
         """Take step ``number``, counted from 0."""
         self._skeleton.train()
         batch = self._batch(number)
+        # What a network draws (dropout, say) follows from the seed and the step, whoever is beside it.
+        draws = self._config.seed + DRAWS * number
+        if self.stacked:
+            self._differentiate(
+                lambda: seeded(draws, lambda: self._outputs(batch)), batch, slice(None)
+            )
+        else:  # one network's activations at a time
+            for index in range(len(self)):
+                self._differentiate(
+                    lambda: seeded(draws, lambda: self._one(index, batch)[None]),  # noqa: B023
+                    batch,
+                    slice(index, index + 1),
+                )
+        self._optimizer.step(number)
+
+    def _differentiate(self, outputs: Callable[[], Tensor], batch: Side, networks: slice) -> None:
+        """Write the gradients of some of the networks' mean losses."""
         leaves = {name: tensor.requires_grad_() for name, tensor in self.parameters.items()}
-        # What a network draws (dropout, say) follows from the seed and the step as well.
-        outputs = seeded(self._config.seed + DRAWS * number, lambda: self._outputs(batch))
-        losses = self._problem.losses(outputs, batch.targets).mean(-1)
+        losses = self._problem.losses(outputs(), batch.targets).mean(-1)
         found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
         for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
             leaf.requires_grad_(False)
-            if gradient is None:
-                self._gradients[name].zero_()
-            else:
-                self._gradients[name].copy_(gradient)
-        self._optimizer.step(number)
+            into = self._gradients[name][networks]
+            into.zero_() if gradient is None else into.copy_(gradient[networks])
 
     @torch.no_grad()
     def evaluate(self) -> list[dict[str, float]]:
@@ -151,11 +167,13 @@ class ModuleStack:
 
         if self.stacked:
             return vmap(one)(tensors)  # type: ignore[no-any-return]
-        each = [
-            one({name: tensor[index] for name, tensor in tensors.items()})
-            for index in range(len(self))
-        ]
-        return torch.stack(each)
+        return torch.stack([self._one(index, side) for index in range(len(self))])
+
+    def _one(self, index: int, side: Side) -> Any:
+        """What one network gives."""
+        tensors = self.parameters | self._rest
+        own = {name: tensor[index] for name, tensor in tensors.items()}
+        return functional_call(self._skeleton, own, side.inputs)
 
     def _batch(self, number: int) -> Side:
         """The examples of a step, known from the seed and the step alone."""

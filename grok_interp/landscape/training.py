@@ -8,6 +8,7 @@ alpha, their data and their minibatches, and train as one stack where the networ
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import warnings
@@ -26,6 +27,7 @@ from grok_interp.landscape.cells import KEYS, MEASURED, Cell, Curves, Store, joi
 from grok_interp.landscape.stack import ModuleStack
 from grok_interp.lockstep import Job
 from grok_interp.problems import ModularProblem, Problem
+from grok_interp.tasks import ModularTask
 from grok_interp.training import SHOWN_EVERY
 
 
@@ -58,6 +60,7 @@ def train(
         for size in config.sizes or (problem.size,)
         for rule in config.lr_rules
     ]
+    _check(problem, config)
     found: list[Curves] = []
     store = None if out is None else Store(Path(out), problem, config)
     with (
@@ -109,6 +112,8 @@ def reduced(
         ValueError: If the norm would not be held: ``constraint`` is ``"none"``.
     """
     config = config or LandscapeConfig()
+    if out is None:
+        config = replace(config, draws=0)  # of which nothing would be returned
     how = config.train or problem.train
     if how.constraint == "none":
         raise ValueError(
@@ -127,13 +132,40 @@ def last_and_best(table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         table: ``train(...).table``.
+
+    Raises:
+        ValueError: If a network occurs twice at one step.
     """
-    grouped = table.sort_values("step", kind="stable").groupby(KEYS, sort=False)
-    frame = grouped[["step", "lr", "weight_decay", *MEASURED]].last(skipna=False)
+    twice = table.duplicated([*KEYS, "step"])
+    if twice.any():
+        first = table.loc[twice, [*KEYS, "step"]].iloc[0].to_dict()
+        raise ValueError(f"a network has two rows at one step ({first}): pass each run once")
+    grouped = (
+        table.replace(math.inf, math.nan)
+        .sort_values("step", kind="stable")
+        .groupby(KEYS, sort=False)
+    )
+    frame = grouped[["step", *MEASURED]].last(skipna=False)
     for side in ("train", "test"):
         frame[f"best_{side}_loss"] = grouped[f"{side}_loss"].min()
         frame[f"best_{side}_accuracy"] = grouped[f"{side}_accuracy"].max()
     return frame.rename(columns={"step": "steps"}).reset_index()
+
+
+def _check(problem: Problem | ModularProblem, config: LandscapeConfig) -> None:
+    """Raise before anything is trained what would be raised after it."""
+    for size in config.sizes:
+        if isinstance(problem, ModularProblem):
+            problem.split(config.seeds[0], size)
+        else:
+            problem.data(config.seeds[0], size)
+    if isinstance(problem, ModularProblem) and config.draws:
+        task = ModularTask(problem.task)
+        if task.coordinates is None:
+            raise ValueError(
+                f"{problem.name} has no coordinates in which it is addition, so there is no latent algorithm "
+                "to idealise: pass draws=0 (--draws 0)"
+            )
 
 
 # One cell ---------------------------------------------------------------------------------------
@@ -170,7 +202,7 @@ def _modules(
     data = problem.data(cell.seed, cell.size)
     networks = []
     for alpha in alphas:
-        networks.append(problem.network(cell.seed))
+        networks.append(copy.deepcopy(problem.network(cell.seed)))
         sphere.scale(networks[-1], alpha)
     stack = ModuleStack(networks, problem, data, configs)
     how, rows, shown = configs[0], [], 0

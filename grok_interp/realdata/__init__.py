@@ -169,8 +169,8 @@ def language(
     """Whether a text is positive, and an LSTM.
 
     Of vaderSentiment's lexicon the words and phrases are read letter by letter; the label is whether
-    their mean rating is above 0. Emoticons, and what else holds anything but letters, spaces, hyphens
-    and apostrophes, are left out.
+    their mean rating is above 0. What holds anything but letters, spaces, hyphens and apostrophes is left
+    out, so most emoticons are, but not those made of letters, such as xd.
 
     Of IMDb the first 500 words of a review that are among the 1000 most frequent of the training side.
     Since that depends on the side, so do the ids of words, and the sides of two sizes share reviews
