@@ -497,6 +497,7 @@ class LandscapeRun:
         batch_size: Training examples a step; 0 for all of them.
         eval_every: Steps between evaluations.
         constraint: Norm held (sphere, per_layer), or free training (none).
+        levels: Train and test accuracy at which free training counts as having memorised and generalised.
         draws: Draws of the frozen_input control of modular tasks; 0 leaves out the latent algorithm.
         source: Which data: digits or mnist, vader or imdb, nci or qm9.
         path: Folder of the data of mnist, imdb or qm9, as datasets.load_dataset reads it.
@@ -520,6 +521,7 @@ class LandscapeRun:
     batch_size: int | None = None
     eval_every: int | None = None
     constraint: Constraint | None = None
+    levels: tuple[float, float] = (0.9, 0.9)
     draws: int = 20
     source: str | None = None
     path: Path | None = None

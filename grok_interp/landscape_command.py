@@ -12,7 +12,6 @@ import plotly.graph_objects as go
 
 from grok_interp import figures, files, landscape, realdata, report, runs
 from grok_interp.config import ALPHAS, HookedMLPConfig, LandscapeRun, TaskConfig
-from grok_interp.figures.style import SERIES
 from grok_interp.problems import ModularProblem, Problem, teacher_student
 
 ONLY_FOR = {
@@ -24,6 +23,7 @@ ONLY_FOR = {
     "d_mlp": ("modular",),
     "operation": ("modular",),
     "label_noise": ("modular",),
+    "draws": ("modular",),
 }
 """Settings that only some problems have."""
 MODULAR_ALPHAS = (0.25, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 40.0)
@@ -38,6 +38,7 @@ TIMES_MEAN = (
     "for the time. Ratios are how fast the norm shrank, over lr * wd, until the network had memorised "
     "(ratio_memorising) and from then until it generalised."
 )
+FREE_MEANS = "Free training from weights alpha times the usual; the weight norm is not held."
 LATENT_MEAN = (
     "Idealised accuracy beside its excess over frozen_input, random input weights of the same norm with a "
     "read-out fitted to the same labels. Only the excess speaks of learned input weights."
@@ -86,7 +87,7 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
     elif found.table["test_accuracy"].isna().all():
         told = "a regression without tolerance: no answer counts as right, so nothing happens at a step"
     else:
-        tables["times"] = _times(found.table)
+        tables["times"] = _times(found.table, settings.levels)
         told = tables["times"].to_string(index=False, float_format=lambda x: f"{x:.4g}")
     print(f"\n{told}")
     for kind, table in tables.items():
@@ -155,33 +156,24 @@ def told_numbers(numbers: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _times(table: pd.DataFrame) -> pd.DataFrame:
+def _times(table: pd.DataFrame, levels: tuple[float, float]) -> pd.DataFrame:
     """When each network memorised and generalised, and how fast its norm shrank."""
-    times = landscape.times(table)
+    times = landscape.times(table, *levels)
     decay = landscape.norm_decay(table, times)
     ratios = ["ratio_memorising", "ratio_generalising"]
     return times.join(decay[ratios])
 
 
-def _of_free_runs(
-    what: Problem | ModularProblem, tables: dict[str, pd.DataFrame]
-) -> list[go.Figure]:
-    """Learning curves with the norm of the first network of up to three alphas, and times by decay."""
-    curves, times = tables["curves"], tables["times"]
-    first = times.iloc[0]
+def _of_free_runs(what: Problem | ModularProblem, curves: pd.DataFrame) -> go.Figure:
+    """Learning curves with the norm, of the first seed, size and rule and of up to three alphas."""
+    first = curves.iloc[0]
     same = np.logical_and.reduce(
         [curves[name] == first[name] for name in ("seed", "size", "lr_rule")]
     )
     alphas = curves["alpha"].unique()
     chosen = alphas[np.linspace(0, len(alphas) - 1, min(3, len(alphas))).round().astype(int)]
-    one = curves[same & curves["alpha"].isin(chosen)]
-    drawn = [figures.norm_dynamics(one, f"{what.name}: set free, seed {first['seed']}")]
-    with_decay = times[(times["weight_decay"] > 0) & (times["lr_rule"] == first["lr_rule"])]
-    with_decay = with_decay[(with_decay["size"] == first["size"]) & (with_decay["t_train"] > 0)]
-    few = with_decay["alpha"].nunique() <= len(SERIES)
-    if len(with_decay) and few and (with_decay["t_generalise"] > 0).all():
-        drawn.append(figures.generalisation_times(with_decay, f"{what.name}: times by decay"))
-    return drawn
+    title = f"{what.name}: set free, {first['size']} training examples, seed {first['seed']}"
+    return figures.norm_dynamics(curves[same & curves["alpha"].isin(chosen)], title)
 
 
 def _sections(
@@ -189,7 +181,9 @@ def _sections(
 ) -> list[report.Section]:
     """A section for each size, one for all sizes, and one for the latent algorithm."""
     last = tables["landscape"]
-    meaning = NUMBERS_MEAN if "numbers" in tables else TIMES_MEAN
+    meaning = (
+        NUMBERS_MEAN if "numbers" in tables else TIMES_MEAN if "times" in tables else FREE_MEANS
+    )
     rule = last["lr_rule"].iloc[0]
     found = [
         report.Section(
@@ -201,8 +195,10 @@ def _sections(
         for size, rows in last.groupby("size", sort=False)
     ]
     found.append(report.Section("Numbers", meaning, (told,), ()))
-    if "times" in tables:
-        found.append(report.Section("Set free", TIMES_MEAN, (), _of_free_runs(what, tables)))
+    if "numbers" not in tables:
+        found.append(
+            report.Section("Set free", meaning, (), [_of_free_runs(what, tables["curves"])])
+        )
     if len(set(last["size"])) > 1:
         one_rule = last[last["lr_rule"] == rule]
         drawn = figures.data_size_map(one_rule, f"{what.name}: loss, lr {rule}", metric="loss")
@@ -213,7 +209,7 @@ def _sections(
         for each in last["lr_rule"].unique():
             mine = (last["size"] == size) & (last["lr_rule"] == each)
             same = (latent["size"] == size) & (latent["lr_rule"] == each)
-            title = f"{what.name}: the latent algorithm, lr {each}"
+            title = f"{what.name}, {size} pairs: the latent algorithm, lr {each}"
             drawn += [
                 figures.latent_on_the_u(last[mine], latent[same], title),
                 figures.latent_through_training(latent[same], f"{title}: excess through training"),

@@ -134,12 +134,17 @@ class Problem:
             return F.binary_cross_entropy_with_logits(logit, wanted, reduction="none")
         return _squared_errors(outputs, targets)
 
-    def check(self, outputs: object, targets: Tensor) -> None:
+    def check(self, outputs: object, targets: Tensor, *others: Tensor) -> None:
         """Raise unless one network's outputs and the targets of the same examples fit the loss.
+
+        Args:
+            outputs: What a network gives on some examples.
+            targets: Theirs.
+            others: Targets of other examples, whose values must fit too.
 
         Raises:
             TypeError: If the outputs are no tensor.
-            ValueError: If their shapes do not fit.
+            ValueError: If their shapes or the targets' values do not fit.
         """
         if not isinstance(outputs, Tensor):
             raise TypeError(
@@ -149,12 +154,14 @@ class Problem:
         found, wanted = list(outputs.shape), list(targets.shape)
         if self.loss in ("cross_entropy", "mse_one_hot"):
             fits = outputs.ndim == 2 and found[:1] == wanted and not targets.is_floating_point()
-            fits = fits and int(targets.max()) < found[1] and int(targets.min()) >= 0
+            each = (targets, *others)
+            fits = fits and all(int(x.min()) >= 0 and int(x.max()) < found[1] for x in each)
             expected = (
                 "[examples, classes] for int64 classes [examples] below the number of classes"
             )
         elif self.loss == "binary":
             fits = found in (wanted, [*wanted, 1]) and targets.ndim == 1
+            fits = fits and all(bool(((x == 0) | (x == 1)).all()) for x in (targets, *others))
             expected = "[examples] or [examples, 1] for targets 0 or 1 [examples]"
         else:
             fits, expected = found == wanted, "the shape of the targets"

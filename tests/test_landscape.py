@@ -21,6 +21,7 @@ from grok_interp.lockstep import epoch_order
 from grok_interp.problems import Data, ModularProblem, Problem, Side, perceptron
 from grok_interp.sphere import Sphere
 from grok_interp.tasks import ModularTask
+from grok_interp.training import train as train_a_run
 
 ALPHAS = (0.5, 1.0, 4.0)
 HOW = TrainConfig(
@@ -163,13 +164,30 @@ def test_evaluation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatc
             "below the number",
         ),
         ({"network": lambda seed: Pair()}, TypeError, "gives a tuple, expected a tensor"),
+        (
+            {"network": lambda seed: perceptron((4, 1), nn.ReLU, seed), "loss": "binary"},
+            ValueError,
+            "0 or 1",
+        ),
     ],
 )
 def test_outputs_that_do_not_fit_are_named(fields: dict, error: type, words: str) -> None:
     data = gaussians(1, 20)
-    data.train.targets[0] = 2
+    data.train.targets[:2] = 1  # a class that does not fit comes later
+    data.test.targets[7] = 2
     with pytest.raises(error, match=words):
         ModuleStack([problem(**fields).network(0)], problem(**fields), data, [HOW])
+
+
+class Doubled(nn.Sequential):
+    """Named and weighted as what it stands in for, and computes something else."""
+
+    def __init__(self, inner: nn.Sequential) -> None:
+        super().__init__(*inner)
+        self.__class__.__name__ = "Sequential"
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(inputs)
 
 
 class Pair(nn.Linear):
@@ -358,6 +376,7 @@ def test_a_cell_without_its_latent_table_is_not_finished(tmp_path: Path) -> None
     [
         ({"network": lambda seed: perceptron((4, 99, 3), nn.ReLU, seed)}, "problem.network="),
         ({"network": lambda seed: small(seed + 1)}, "problem.weights="),
+        ({"network": lambda seed: Doubled(small(seed))}, "problem.forward="),
         ({"data": lambda seed, size: gaussians(seed + 1, size)}, "problem.data="),
         ({"loss": "mse_one_hot"}, "problem.loss="),
         ({"name": "other"}, "problem.name="),
@@ -418,6 +437,14 @@ def test_a_directory_holds_one_landscape(tmp_path: Path) -> None:
     (tmp_path / "two" / "thesis.tex").write_text("x")
     with pytest.raises(FileExistsError, match=r"holds thesis\.tex and no landscape"):
         landscape.train(problem(), CONFIG, out=tmp_path / "two", progress=False)
+    other = ModularTask(7).split(0.5)
+    run = tmp_path / "run"
+    train_a_run(HookedMLP(p=7, d_mlp=4), other, steps=1, out=run, progress=False)
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(FileExistsError, match="and no landscape"):
+        landscape.train(problem(), CONFIG, out=run, progress=False)
+    assert (run / "config.json").read_bytes() == before
+    assert not (run / "curves").exists()
     part = tmp_path / "one" / "curves" / "seed0_size20_fixed.parquet"
     part.write_bytes(part.read_bytes()[:200])
     with pytest.raises(
@@ -428,6 +455,12 @@ def test_a_directory_holds_one_landscape(tmp_path: Path) -> None:
 
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     store = landscape.Store(tmp_path, problem(), CONFIG)
+    other = dataclasses.replace(CONFIG, alphas=(1.0, 2.0))
+    with store.locked():
+        before = (tmp_path / "config.json").read_bytes()
+        with pytest.raises(RuntimeError, match="another process is training in"):
+            landscape.train(problem(), other, out=tmp_path, progress=False)
+        assert (tmp_path / "config.json").read_bytes() == before
     with store.locked(), pytest.raises(RuntimeError, match="another process is training in"):
         landscape.train(problem(), CONFIG, out=tmp_path, progress=False)
 

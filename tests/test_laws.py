@@ -84,6 +84,14 @@ def test_an_exact_law_comes_back() -> None:
     assert "x^0.80" in str(law)
 
 
+def test_products_that_differ_by_rounding_are_one_place() -> None:
+    assert 0.006 * 0.1 != 0.0006 * 1.0
+    table = exact([0.1, 0.1], 1.0, math.inf)
+    table = table.assign(lr=[0.006, 0.0006] * 8, weight_decay=[0.1, 1.0] * 8)
+    with pytest.raises(ValueError, match="at 1 values of"):
+        landscape.generalisation_law(table)
+
+
 def test_censored_times_are_bounds_and_neither_dropped_nor_taken_as_they_are() -> None:
     pressures = [0.1, 0.03, 0.01, 0.003]
     table = exact(pressures, 1.0, 1500, scatter=0.6)

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
+from torch import Tensor, nn
 
 from grok_interp import files, runs
 from grok_interp.config import LandscapeConfig, LrRule, to_dict
@@ -84,25 +84,34 @@ class Store:
     ) -> None:
         self.path = path
         self._has_latent = isinstance(problem, ModularProblem) and config.draws > 0
-        if path.exists() and not path.is_dir():
-            raise FileExistsError(f"{path} is a file: choose another directory for the landscape")
-        file = path / "config.json"
-        inside = [each.name for each in path.iterdir()] if path.is_dir() else []
-        if not file.exists() and set(inside) - {".lock"}:
+        self._description = _description(problem, config)
+        self._is_new()
+
+    def _is_new(self) -> bool:
+        """Whether no cell is there yet; raises if what is there is another's."""
+        if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(
-                f"{path} holds {', '.join(sorted(inside)[:3])} and no landscape: choose another directory"
+                f"{self.path} is a file: choose another directory for the landscape"
             )
-        description = _description(problem, config)
-        if not list((path / "curves").glob("*.parquet")):  # nothing is there to disagree with
-            files.write_json(file, description | {"versions": runs.versions()})
-            return
-        there = _flat(files.read_json(file, "choose another directory"))
-        for name, value in _flat(description).items():
+        file = self.path / "config.json"
+        inside = {each.name for each in self.path.iterdir()} if self.path.is_dir() else set()
+        there = files.read_json(file, "choose another directory") if file.exists() else {}
+        ours = isinstance(there, dict) and there.get("format") == FORMAT
+        if inside - {".lock"} and not ours:
+            some = ", ".join(sorted(inside)[:3])
+            raise FileExistsError(
+                f"{self.path} holds {some} and no landscape: choose another directory"
+            )
+        if not list((self.path / "curves").glob("*.parquet")):
+            return True
+        there = _flat(there)
+        for name, value in _flat(self._description).items():
             if there.get(name) != value:
                 raise FileExistsError(
-                    f"{path} holds a landscape with {name}={there.get(name)!r}, and this one has {value!r}: "
-                    "choose another directory, or remove that one"
+                    f"{self.path} holds a landscape with {name}={there.get(name)!r}, and this one has "
+                    f"{value!r}: choose another directory, or remove that one"
                 )
+        return False
 
     def read(self, cell: Cell) -> Curves | None:
         """A finished cell; None if it is not."""
@@ -130,11 +139,13 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training into the directory, and clear up after killed ones.
+        """Claim the directory: keep other processes from training into it, and clear up after killed ones.
 
         Raises:
+            FileExistsError: If it has become another's.
             RuntimeError: If another process is training there.
         """
+        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -144,6 +155,9 @@ class Store:
                 "directory"
             ) from None
         try:
+            if self._is_new():
+                file = self.path / "config.json"
+                files.write_json(file, self._description | {"versions": runs.versions()})
             for folder in (self.path, self.path / "curves", self.path / "latent"):
                 files.clear_temporary(folder)
             yield
@@ -193,6 +207,7 @@ def _description(problem: Problem | ModularProblem, config: LandscapeConfig) -> 
         # What is learned by what has no other name than its numbers.
         what |= {
             "network": repr(network),
+            "forward": _of_code(network),
             "weights": _fingerprint(network.state_dict().values()),
             "data": _fingerprint(
                 tensor
@@ -200,13 +215,14 @@ def _description(problem: Problem | ModularProblem, config: LandscapeConfig) -> 
                 for tensor in (*side.inputs, side.targets)
             ),
         }
-    found = {
+    found: dict[str, Any] = {
         "format": FORMAT,
         "problem": what,
         "alphas": config.alphas,
         "train": how,
-        "draws": config.draws,
     }
+    if isinstance(problem, ModularProblem):
+        found["draws"] = config.draws
     # As a file gives it back: tuples as lists.
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
@@ -219,6 +235,16 @@ def _fingerprint(tensors: Iterable[Tensor]) -> str:
         digest.update(
             tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
         )
+    return digest.hexdigest()
+
+
+def _of_code(network: nn.Module) -> str:
+    """Equal for networks whose modules compute the same, which their names do not say."""
+    digest = hashlib.sha256()
+    for module in network.modules():
+        code = getattr(type(module).forward, "__code__", None)
+        if code is not None:
+            digest.update(code.co_code + repr(code.co_names).encode())
     return digest.hexdigest()
 
 

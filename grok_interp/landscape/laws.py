@@ -132,7 +132,9 @@ def generalisation_law(found: pd.DataFrame, *, time: str = "generalise", seed: i
             raise ValueError(
                 f"{name} is {values}, and each has a law of its own: pass the times of one"
             )
-    pressure = (found["lr"] * found["weight_decay"]).to_numpy(float)
+    # Products that differ by rounding alone are one place.
+    products = (found["lr"] * found["weight_decay"]).to_numpy(float)
+    pressure = np.array([float(f"{product:.9g}") for product in products])
     steps = found[f"t_{time}"].to_numpy(float)
     if not (pressure > 0).all() or not (steps > 0).all():
         raise ValueError(

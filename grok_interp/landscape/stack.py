@@ -95,7 +95,8 @@ class ModuleStack:
                 seeded(0, lambda: self._outputs(trial))
             except Exception as error:  # vmap raises what the operation that it does not know does
                 self.stacked, self.why_not = False, f"{type(error).__name__}: {error}"
-            problem.check(seeded(0, lambda: self._one(0, trial)), trial.targets)
+            outputs = seeded(0, lambda: self._one(0, trial))
+        problem.check(outputs, trial.targets, data.train.targets, data.test.targets)
         self._rest = before  # running statistics have not seen the trial
 
     def __len__(self) -> int:
@@ -136,8 +137,9 @@ class ModuleStack:
         self._skeleton.eval()
         columns: dict[str, Tensor] = {}
         for name, side in (("train", self._data.train), ("test", self._data.test)):
-            losses = torch.zeros(len(self), dtype=torch.float64)
-            right = torch.zeros(len(self), dtype=torch.float64)
+            device = next(iter(self.parameters.values())).device
+            losses = torch.zeros(len(self), dtype=torch.float64, device=device)
+            right = torch.zeros_like(losses)
             for start in range(0, len(side), EXAMPLES_AT_ONCE):
                 part = side.rows(slice(start, start + EXAMPLES_AT_ONCE))
                 outputs = self._outputs(part)

@@ -49,7 +49,8 @@ def train(
 
     Raises:
         FileExistsError: If the directory holds something else, or cells made in another way.
-        ValueError: If a size is larger than the data, or sizes or rules do not fit the problem.
+        ValueError: If a size does not fit the data, a modular task has no coordinates and draws are asked
+            for, or outputs, targets or a setting do not fit the network (:class:`.stack.ModuleStack`).
         RuntimeError: If another process is writing there.
     """
     config = config or LandscapeConfig()
@@ -109,7 +110,7 @@ def reduced(
         ``test_accuracy``; and the best of each along the way as ``best_...``.
 
     Raises:
-        ValueError: If the norm would not be held: ``constraint`` is ``"none"``.
+        ValueError: If the norm would not be held: ``constraint`` is ``"none"``; and as for :func:`train`.
     """
     config = config or LandscapeConfig()
     if out is None:
@@ -140,16 +141,17 @@ def last_and_best(table: pd.DataFrame) -> pd.DataFrame:
     if twice.any():
         first = table.loc[twice, [*KEYS, "step"]].iloc[0].to_dict()
         raise ValueError(f"a network has two rows at one step ({first}): pass each run once")
-    grouped = (
-        table.replace(math.inf, math.nan)
-        .sort_values("step", kind="stable")
-        .groupby(KEYS, sort=False)
-    )
-    frame = grouped[["step", *MEASURED]].last(skipna=False)
-    for side in ("train", "test"):
-        frame[f"best_{side}_loss"] = grouped[f"{side}_loss"].min()
-        frame[f"best_{side}_accuracy"] = grouped[f"{side}_accuracy"].max()
-    return frame.rename(columns={"step": "steps"}).reset_index()
+    ordered = table.replace(math.inf, math.nan).sort_values("step", kind="stable")
+    grouped = ordered.groupby(KEYS, sort=False)
+    best = {
+        **{f"best_{side}_loss": grouped[f"{side}_loss"].min() for side in ("train", "test")},
+        **{
+            f"best_{side}_accuracy": grouped[f"{side}_accuracy"].max() for side in ("train", "test")
+        },
+    }
+    last = ordered.drop_duplicates(KEYS, keep="last").set_index(KEYS)[["step", *MEASURED]]
+    frame = pd.DataFrame(best).join(last)
+    return frame.rename(columns={"step": "steps"}).reset_index()[[*KEYS, "steps", *MEASURED, *best]]
 
 
 def _check(problem: Problem | ModularProblem, config: LandscapeConfig) -> None:
