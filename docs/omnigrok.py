@@ -136,7 +136,7 @@ def images() -> None:
     problem = realdata.images("digits")
     held("images", problem, LandscapeConfig())
     how = replace(problem.train, steps=10_000, eval_every=100, batch_size=None)
-    free("images_free", problem, (1.0, 6.0), (0.0, 0.3, 0.5, 1.0), how, (0.99, 0.85))
+    free("images_free", problem, (1.0, 6.0), (0.3, 0.5, 1.0), how, (0.99, 0.85))
 
 
 def sizes() -> None:
