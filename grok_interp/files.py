@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -55,6 +56,22 @@ def written_aside(path: Path) -> Iterator[Path]:
             _flush(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(folder: Path) -> FileLock:
+    """Keep other processes from training in a folder until the lock is released, or this process ends.
+
+    Raises:
+        RuntimeError: If another process is training there.
+    """
+    found = FileLock(folder / ".lock")
+    try:
+        found.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(
+            f"another process is training in {folder}: wait for it, stop it, or choose another directory"
+        ) from None
+    return found
 
 
 def clear_temporary(folder: Path) -> None:

@@ -31,7 +31,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torch import Tensor
 
 from grok_interp import files
@@ -184,7 +184,7 @@ class RunDirectory:
             )
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path, split, model_config, train_config)
-        run._acquire()
+        run._lock = files.lock(path)
         for name in PARTS:
             if (path / name).is_dir():
                 shutil.rmtree(path / name)
@@ -299,7 +299,7 @@ class RunDirectory:
             ValueError: Naming the file that cannot be used.
         """
         locked = cls.open(path, "skip")
-        locked._acquire()
+        locked._lock = files.lock(path)
         try:
             run = cls.open(path, "skip")
             state = run.state()
@@ -366,17 +366,6 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    def _acquire(self) -> None:
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RuntimeError(
-                f"another process is training in {self.path}: wait for it, stop it, or choose another "
-                "directory"
-            ) from None
-        self._lock = lock
 
     def _description(self) -> dict[str, Any]:
         config = self.split.config

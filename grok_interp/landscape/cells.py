@@ -18,7 +18,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from grok_interp import files, runs
@@ -146,14 +145,7 @@ class Store:
             RuntimeError: If another process is training there.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RuntimeError(
-                f"another process is training in {self.path}: wait for it, stop it, or choose another "
-                "directory"
-            ) from None
+        lock = files.lock(self.path)
         try:
             if self._is_new():
                 file = self.path / "config.json"
