@@ -69,12 +69,9 @@ def free(
     seeds: tuple[int, ...] = SEEDS,
 ) -> pd.DataFrame:
     """Free training from each alpha with each decay; prints times, and the laws where there are any."""
-    tables = []
-    for decay in decays:
-        train = replace(how, constraint="none", optimizer="adamw", weight_decay=decay)
-        config = LandscapeConfig(tuple(alphas), seeds, (), ("fixed",), train, draws=0)
-        tables.append(landscape.train(problem, config, out=OUT / f"{name}_wd{decay:g}").table)
-    table = pd.concat(tables)
+    train = replace(how, constraint="none", optimizer="adamw")
+    config = LandscapeConfig(alphas, seeds, (), ("fixed",), decays, train, draws=0)
+    table = landscape.train(problem, config, out=OUT / name).table
     times = landscape.times(table, *levels)
     decay_of_norm = landscape.norm_decay(table, times)
     last = landscape.last_and_best(table)
@@ -136,7 +133,7 @@ def images() -> None:
     problem = realdata.images("digits")
     held("images", problem, LandscapeConfig())
     how = replace(problem.train, steps=10_000, eval_every=100, batch_size=None)
-    free("images_free", problem, (1.0, 6.0), (0.3, 0.5, 1.0), how, (0.99, 0.85))
+    free("images_free", problem, (1.0, 6.0), (0.0, 0.3, 0.5, 1.0), how, (0.99, 0.85))
 
 
 def sizes() -> None:
@@ -161,15 +158,9 @@ def molecules() -> None:
     """Polar surface areas: the landscape, and large alpha against the usual."""
     problem = realdata.molecules("nci")
     held("molecules", problem, LandscapeConfig())
-    tables = []
-    for decay in (0.0, 1.0):
-        train = replace(
-            problem.train, constraint="none", optimizer="adamw", weight_decay=decay, eval_every=100
-        )
-        config = LandscapeConfig((1.0, 3.0), SEEDS, (), ("fixed",), train)
-        found = landscape.train(problem, config, out=OUT / f"molecules_free_wd{decay:g}").table
-        tables.append(found)
-    table = pd.concat(tables)
+    train = replace(problem.train, constraint="none", optimizer="adamw", eval_every=100)
+    config = LandscapeConfig((1.0, 3.0), SEEDS, (), ("fixed",), (0.0, 1.0), train)
+    table = landscape.train(problem, config, out=OUT / "molecules_free").table
     show(
         table.groupby(["weight_decay", "alpha", "step"])[["train_loss", "test_loss", "weight_norm"]]
         .mean()
@@ -183,7 +174,7 @@ def mixing() -> None:
     for m in (0.0, 0.25, 0.5, 0.75, 1.0):
         problem = realdata.images("digits", mixing=m)
         train = replace(problem.train, steps=1000)
-        config = LandscapeConfig(COARSE, SEEDS, (), ("fixed",), train)
+        config = LandscapeConfig(COARSE, SEEDS, (), ("fixed",), (), train)
         frame = landscape.reduced(problem, config, out=OUT / f"mixing_{m:g}")
         parts.append(frame.assign(mixing=m))
     frame = pd.concat(parts)

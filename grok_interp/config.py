@@ -443,6 +443,7 @@ class LandscapeConfig:
         sizes: Numbers of training examples; none stands for the problem's own.
         lr_rules: ``"fixed"``, the learning rate as it is; ``"proportional"``, times alpha, so that steps
             turn networks of every norm through like angles. The right arm of the U must survive both.
+        weight_decays: Weight decays; none stands for that of ``train``.
         train: How to train; None for the problem's own way.
         draws: Of a modular problem, draws of the frozen_input control that idealised accuracies are held
             against; 0 leaves out the table of them.
@@ -452,17 +453,18 @@ class LandscapeConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     sizes: tuple[int, ...] = ()
     lr_rules: tuple[LrRule, ...] = ("fixed", "proportional")
+    weight_decays: tuple[float, ...] = ()
     train: TrainConfig | None = None
     draws: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("alphas", "seeds", "sizes", "lr_rules"):
+        for name in ("alphas", "seeds", "sizes", "lr_rules", "weight_decays"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Iterable):
                 raise ValueError(f"{name}={values!r} must be a sequence, as in ({values!r},)")
             # Ranges and numpy's numbers too; plain ones are kept.
             values = tuple(_plain(value) for value in values)
-            if not values and name != "sizes":
+            if not values and name not in ("sizes", "weight_decays"):
                 raise ValueError(f"{name}={values!r} must hold at least one value")
             if len(set(values)) != len(values):
                 raise ValueError(f"{name}={values!r} holds a value twice: give each once")
@@ -477,6 +479,8 @@ class LandscapeConfig:
             _check_count("a size of sizes", size, 1)
         for rule in self.lr_rules:
             check_choice("lr_rules", rule, LrRule)
+        for decay in self.weight_decays:
+            _check_range("weight_decays", decay, 0, INF, "[)", "the strength of the decay")
         _check_count("draws", self.draws, 0)
 
 
@@ -492,7 +496,7 @@ class LandscapeRun:
         lr_rules: Learning rate as it is (fixed) or times alpha (proportional).
         steps: Optimiser steps of each network.
         lr: Learning rate.
-        weight_decay: Decoupled decay with adamw, an L2 term with adam and sgd.
+        weight_decays: Decoupled decays with adamw, L2 terms with adam and sgd.
         optimizer: adamw, adam or sgd; adamw for free training unless said.
         batch_size: Training examples a step; 0 for all of them.
         eval_every: Steps between evaluations.
@@ -516,7 +520,7 @@ class LandscapeRun:
     lr_rules: tuple[LrRule, ...] = ("fixed", "proportional")
     steps: int | None = None
     lr: float | None = None
-    weight_decay: float | None = None
+    weight_decays: tuple[float, ...] = ()
     optimizer: OptimizerName | None = None
     batch_size: int | None = None
     eval_every: int | None = None
@@ -534,7 +538,7 @@ class LandscapeRun:
 
     def training(self, own: TrainConfig) -> TrainConfig:
         """How to train: a problem's own way, but for what is given."""
-        names = ("steps", "lr", "weight_decay", "optimizer", "eval_every", "constraint")
+        names = ("steps", "lr", "optimizer", "eval_every", "constraint")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if given.get("constraint") == "none" and self.optimizer is None:
             given["optimizer"] = "adamw"  # the laws of free training are those of decoupled decay
@@ -545,7 +549,13 @@ class LandscapeRun:
     def networks(self, train: TrainConfig, alphas: tuple[float, ...]) -> LandscapeConfig:
         """Which networks, with these alphas unless others are given."""
         return LandscapeConfig(
-            self.alphas or alphas, self.seeds, self.sizes, self.lr_rules, train, self.draws
+            self.alphas or alphas,
+            self.seeds,
+            self.sizes,
+            self.lr_rules,
+            self.weight_decays,
+            train,
+            self.draws,
         )
 
 

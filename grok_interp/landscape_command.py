@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from grok_interp import figures, files, landscape, realdata, report, runs
 from grok_interp.config import ALPHAS, HookedMLPConfig, LandscapeRun, TaskConfig
+from grok_interp.figures.style import SERIES
 from grok_interp.problems import ModularProblem, Problem, teacher_student
 
 ONLY_FOR = {
@@ -66,6 +67,11 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
             f"{len(config.alphas)} alphas make no landscape: give at least three, or --constraint none for "
             "free training"
         )
+    if how.constraint != "none" and len(config.weight_decays) > 1:
+        raise ValueError(
+            f"weight_decays={config.weight_decays!r}: where the norm is held give one at most; several are "
+            "for --constraint none"
+        )
     if isinstance(what, Problem):
         print(what.about)
     try:
@@ -89,6 +95,8 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
     else:
         tables["times"] = _times(found.table, settings.levels)
         told = tables["times"].to_string(index=False, float_format=lambda x: f"{x:.4g}")
+        if len(set(tables["times"]["weight_decay"])) > 1:
+            told += f"\n\n{_laws(tables['times'])}"
     print(f"\n{told}")
     for kind, table in tables.items():
         with files.written_aside(settings.out / f"{kind}.parquet") as temporary:
@@ -164,16 +172,45 @@ def _times(table: pd.DataFrame, levels: tuple[float, float]) -> pd.DataFrame:
     return times.join(decay[ratios])
 
 
-def _of_free_runs(what: Problem | ModularProblem, curves: pd.DataFrame) -> go.Figure:
-    """Learning curves with the norm, of the first seed, size and rule and of up to three alphas."""
+def _of_free_runs(
+    what: Problem | ModularProblem, tables: dict[str, pd.DataFrame]
+) -> list[go.Figure]:
+    """Learning curves with the norm, of the first network of up to three alphas, and times by decay."""
+    curves = tables["curves"]
     first = curves.iloc[0]
-    same = np.logical_and.reduce(
-        [curves[name] == first[name] for name in ("seed", "size", "lr_rule")]
-    )
+    same = _like(curves, first, "seed", "size", "lr_rule", "weight_decay")
     alphas = curves["alpha"].unique()
     chosen = alphas[np.linspace(0, len(alphas) - 1, min(3, len(alphas))).round().astype(int)]
     title = f"{what.name}: set free, {first['size']} training examples, seed {first['seed']}"
-    return figures.norm_dynamics(curves[same & curves["alpha"].isin(chosen)], title)
+    title += f", weight decay {first['weight_decay']:g}"
+    drawn = [figures.norm_dynamics(curves[same & curves["alpha"].isin(chosen)], title)]
+    if "times" in tables:
+        times = tables["times"]
+        times = times[_like(times, first, "size", "lr_rule") & (times["weight_decay"] > 0)]
+        times = times[(times["t_train"] > 0) & (times["t_generalise"] > 0)]
+        times = times[times["alpha"].isin(alphas[: len(SERIES)])]
+        if len(set(times["weight_decay"])) > 1:
+            drawn.append(figures.generalisation_times(times, f"{what.name}: times by decay"))
+    return drawn
+
+
+def _like(frame: pd.DataFrame, row: pd.Series[Any], *columns: str) -> np.ndarray:
+    """Rows that agree with one in some columns."""
+    agree: np.ndarray = (frame[list(columns)] == row[list(columns)]).all(axis=1).to_numpy()
+    return agree
+
+
+def _laws(times: pd.DataFrame) -> str:
+    """The law of each alpha, size and rule, or why there is none."""
+    lines = ["t_generalise as a power of x = 1 / (lr * weight decay), by alpha:"]
+    with_decay = times[(times["weight_decay"] > 0) & (times["t_generalise"] > 0)]
+    for (alpha, size, rule), mine in with_decay.groupby(["alpha", "size", "lr_rule"]):
+        try:
+            law = str(landscape.generalisation_law(mine))
+        except ValueError as error:
+            law = f"none: {error}"
+        lines.append(f"  alpha {alpha:g}, {size} training examples, lr {rule}: {law}")
+    return "\n".join(lines)
 
 
 def _sections(
@@ -184,35 +221,39 @@ def _sections(
     meaning = (
         NUMBERS_MEAN if "numbers" in tables else TIMES_MEAN if "times" in tables else FREE_MEANS
     )
-    rule = last["lr_rule"].iloc[0]
+    rule, first = last["lr_rule"].iloc[0], last["weight_decay"].iloc[0]
     found = [
         report.Section(
             f"{size} training examples",
             meaning,
             (),
-            [figures.lu_curves(rows, f"{what.name}: last losses and accuracies by alpha")],
+            [
+                figures.lu_curves(
+                    same, f"{what.name}: last values by alpha, weight decay {decay:g}"
+                )
+                for decay, same in rows.groupby("weight_decay")
+            ],
         )
         for size, rows in last.groupby("size", sort=False)
     ]
     found.append(report.Section("Numbers", meaning, (told,), ()))
     if "numbers" not in tables:
-        found.append(
-            report.Section("Set free", meaning, (), [_of_free_runs(what, tables["curves"])])
-        )
+        found.append(report.Section("Set free", meaning, (), _of_free_runs(what, tables)))
     if len(set(last["size"])) > 1:
-        one_rule = last[last["lr_rule"] == rule]
+        one_rule = last[(last["lr_rule"] == rule) & (last["weight_decay"] == first)]
         drawn = figures.data_size_map(one_rule, f"{what.name}: loss, lr {rule}", metric="loss")
         found.append(report.Section("Data size and alpha", meaning, (), [drawn]))
     if "latent" in tables:
-        latent, size = tables["latent"], last["size"].iloc[0]
         drawn = []
-        for each in last["lr_rule"].unique():
-            mine = (last["size"] == size) & (last["lr_rule"] == each)
-            same = (latent["size"] == size) & (latent["lr_rule"] == each)
-            title = f"{what.name}, {size} pairs: the latent algorithm, lr {each}"
+        for _, row in last.drop_duplicates(["size", "lr_rule", "weight_decay"]).iterrows():
+            mine, same = (
+                frame[_like(frame, row, "size", "lr_rule", "weight_decay")]
+                for frame in (last, tables["latent"])
+            )
+            title = f"{what.name}, {row['size']} pairs: the latent algorithm, lr {row['lr_rule']}"
             drawn += [
-                figures.latent_on_the_u(last[mine], latent[same], title),
-                figures.latent_through_training(latent[same], f"{title}: excess through training"),
+                figures.latent_on_the_u(mine, same, title),
+                figures.latent_through_training(same, f"{title}: excess through training"),
             ]
         found.append(report.Section("The latent algorithm", LATENT_MEAN, (), drawn))
     return found

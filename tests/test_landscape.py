@@ -112,6 +112,23 @@ def test_every_network_of_a_stack_is_the_one_trained_alone(network, rule) -> Non
     assert frame["train_loss"].nunique() == len(ALPHAS)
 
 
+@pytest.mark.parametrize("network", [small, recurrent])
+def test_weight_decays_are_networks_of_their_own(network) -> None:
+    how = dataclasses.replace(HOW, optimizer="adamw")
+    of = problem(network=network, train=how)
+    config = LandscapeConfig(ALPHAS, (3,), lr_rules=("fixed",), weight_decays=(0.0, 50.0))
+    frame = landscape.reduced(of, config, progress=False)
+    assert len(frame) == 2 * len(ALPHAS)
+    for row in frame.to_dict("records"):
+        train = dataclasses.replace(how, weight_decay=row["weight_decay"])
+        expected = alone(of, row["alpha"], 3, train)
+        assert row["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-4)
+    by_decay = frame.groupby("weight_decay")["train_loss"].apply(list)
+    assert by_decay[0.0] != pytest.approx(by_decay[50.0], rel=1e-3)
+    with pytest.raises(ValueError, match="of one weight decay"):
+        landscape.numbers(frame)
+
+
 def test_what_vmap_cannot_run_goes_one_by_one_and_says_why() -> None:
     data = gaussians(0, 20)
     configs = [HOW, HOW]
@@ -667,6 +684,7 @@ def test_bad_frames_are_named() -> None:
         ({"seeds": (0.5,)}, "seed=0.5 must be an int"),
         ({"sizes": (0,)}, "a size of sizes=0 must be an int of at least 1"),
         ({"lr_rules": ("square",)}, "lr_rules='square' is unknown"),
+        ({"weight_decays": (-1.0,)}, "weight_decays=-1.0 must be a number in"),
         ({"draws": -1}, "draws=-1"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_modular_landscape_has_the_latent_algorithm_and_free_runs_have_times(
     assert set(latent["step"]) == {0, 20}
     assert "The latent algorithm" in (held / "landscape.html").read_text()
     free = tmp_path / "free"
-    how = ["--constraint", "none", "--weight-decay", "1", "--draws", "0"]
+    how = ["--constraint", "none", "--weight-decays", "1", "--draws", "0"]
     grok("modular", *SMALL, *size[:4], *how, "--out", str(free), monkeypatch=monkeypatch)
     times = pd.read_parquet(free / "times.parquet")
     assert len(times) == 6
@@ -96,6 +96,20 @@ def test_a_modular_landscape_has_the_latent_algorithm_and_free_runs_have_times(
     assert "generalise_censored" in capsys.readouterr().out
     assert json.loads((free / "config.json").read_text())["train"]["optimizer"] == "adamw"
     assert "L2 norm of weights" in (free / "landscape.html").read_text()
+    # Several decays in one command, beside each other.
+    several = [*how[:3], "0", "1", "2", *how[4:]]
+    grok(
+        "modular",
+        *SMALL,
+        *size[:4],
+        *several,
+        "--out",
+        str(tmp_path / "decays"),
+        monkeypatch=monkeypatch,
+    )
+    times = pd.read_parquet(tmp_path / "decays" / "times.parquet")
+    assert times.groupby("weight_decay").size().to_dict() == {0.0: 6, 1.0: 6, 2.0: 6}
+    assert "t_generalise as a power of x" in capsys.readouterr().out
 
 
 def test_settings_override_the_problems_own() -> None:
@@ -120,6 +134,7 @@ def test_settings_override_the_problems_own() -> None:
         (["modular", "--mixing", "0.5"], ["mixing=0.5 is for images, not for modular"]),
         (["modular", "--alphas", "2", "1"], ["must ascend"]),
         (["modular", "--p", "2"], ["p=2", "p >= 3"]),
+        (["modular", "--weight-decays", "0", "1"], ["where the norm is held", "--constraint none"]),
         (["modular", "--alphas", "1", "2"], ["2 alphas make no landscape", "--constraint none"]),
         (["modular", "--p", "7", "--operation", "a**2*b + a"], ["no coordinates", "--draws 0"]),
         (["modular", "--sizes", "99999"], ["99999 training pairs"]),

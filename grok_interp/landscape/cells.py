@@ -184,6 +184,7 @@ def _read(file: Path) -> pd.DataFrame:
 def _description(problem: Problem | ModularProblem, config: LandscapeConfig) -> dict[str, Any]:
     """All that the numbers of a cell depend on beside its seed, size and rule."""
     how = to_dict(config.train or problem.train)
+    decay = how.pop("weight_decay")
     for name in ("progress", "seed"):
         del how[name]
     if isinstance(problem, ModularProblem):
@@ -211,6 +212,7 @@ def _description(problem: Problem | ModularProblem, config: LandscapeConfig) -> 
         "format": FORMAT,
         "problem": what,
         "alphas": config.alphas,
+        "weight_decays": config.weight_decays or (decay,),
         "train": how,
     }
     if isinstance(problem, ModularProblem):

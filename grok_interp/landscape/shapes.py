@@ -92,7 +92,8 @@ def numbers(frame: pd.DataFrame, which: Which | str = "last") -> pd.DataFrame:
     for (size, rule), group in frame.groupby(["size", "lr_rule"], sort=False):
         if group.duplicated(["alpha", "seed"]).any():
             raise ValueError(
-                f"networks of size {size}, {rule} lr, occur twice at one alpha and seed: pass a row each"
+                f"networks of size {size}, {rule} lr, occur twice at one alpha and seed: pass a row "
+                "each, of one weight decay"
             )
         seeds = [one.sort_values("alpha") for _, one in group.groupby("seed")]
         if any(list(one["alpha"]) != list(seeds[0]["alpha"]) for one in seeds):

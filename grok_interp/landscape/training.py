@@ -2,8 +2,9 @@
 
 A row is an evaluation of one network: ``alpha``, ``seed``, ``size`` (training examples), ``lr_rule``, ``lr``,
 ``weight_decay``, ``step``, ``train_loss``, ``test_loss``, ``train_accuracy``, ``test_accuracy`` and
-``weight_norm``. Networks of one seed, size and rule are a *cell*: they share their initial weights but for
-alpha, their data and their minibatches, and train as one stack where the network allows it.
+``weight_norm``. Networks of one seed, size and rule are a *cell*: one for each alpha and weight decay, which
+share their initial weights but for alpha, their data and their minibatches, and train as one stack where the
+network allows it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from grok_interp.problems import ModularProblem, Problem
 from grok_interp.tasks import ModularTask
 from grok_interp.training import SHOWN_EVERY
 
+Network = tuple[float, TrainConfig]
+"""A network of a cell: alpha, and how it is trained."""
+
 
 def train(
     problem: Problem | ModularProblem,
@@ -38,7 +42,7 @@ def train(
     out: Path | str | None = None,
     progress: bool = True,
 ) -> Curves:
-    """Train a network for each alpha, seed, size and rule of the learning rate.
+    """Train a network for each alpha, seed, size, rule of the learning rate and weight decay.
 
     Args:
         problem: What to train on what.
@@ -55,6 +59,7 @@ def train(
     """
     config = config or LandscapeConfig()
     how = config.train or problem.train
+    steps = len(config.alphas) * len(config.weight_decays or (how.weight_decay,)) * how.steps
     cells = [
         Cell(seed, size, rule)
         for seed in config.seeds
@@ -67,7 +72,7 @@ def train(
     with (
         nullcontext() if store is None else store.locked(),
         tqdm(
-            total=len(cells) * len(config.alphas) * how.steps,
+            total=len(cells) * steps,
             desc=problem.name,
             unit="step",
             unit_scale=True,
@@ -82,7 +87,7 @@ def train(
                 if store is not None:
                     store.write(cell, done)
             else:
-                bar.update(len(config.alphas) * how.steps)
+                bar.update(steps)
             found.append(done)
             bar.set_postfix_str(cell.name)
     _warn_of_failures(found)
@@ -180,39 +185,38 @@ def _train_cell(
     cell: Cell,
     bar: Any,
 ) -> Curves:
-    configs = [
-        replace(
-            how,
-            lr=how.lr * alpha if cell.lr_rule == "proportional" else how.lr,
-            seed=cell.seed,
-            progress=False,
+    networks = [
+        (
+            alpha,
+            replace(
+                how,
+                lr=how.lr * alpha if cell.lr_rule == "proportional" else how.lr,
+                weight_decay=decay,
+                seed=cell.seed,
+                progress=False,
+            ),
         )
+        for decay in config.weight_decays or (how.weight_decay,)
         for alpha in config.alphas
     ]
     if isinstance(problem, ModularProblem):
-        return _modular(problem, config, configs, cell, bar)
-    return Curves(_modules(problem, config.alphas, configs, cell, bar), None)
+        return _modular(problem, networks, cell, config.draws, bar)
+    return Curves(_modules(problem, networks, cell, bar), None)
 
 
-def _modules(
-    problem: Problem,
-    alphas: Sequence[float],
-    configs: Sequence[TrainConfig],
-    cell: Cell,
-    bar: Any,
-) -> pd.DataFrame:
-    data = problem.data(cell.seed, cell.size)
-    networks = []
-    for alpha in alphas:
-        networks.append(copy.deepcopy(problem.network(cell.seed)))
-        sphere.scale(networks[-1], alpha)
-    stack = ModuleStack(networks, problem, data, configs)
+def _modules(problem: Problem, networks: Sequence[Network], cell: Cell, bar: Any) -> pd.DataFrame:
+    modules = []
+    for alpha, _ in networks:
+        modules.append(copy.deepcopy(problem.network(cell.seed)))
+        sphere.scale(modules[-1], alpha)
+    configs = [config for _, config in networks]
+    stack = ModuleStack(modules, problem, problem.data(cell.seed, cell.size), configs)
     how, rows, shown = configs[0], [], 0
     for step in range(how.steps + 1):
         if how.evaluated_at(step):
-            for alpha, config, row in zip(alphas, configs, stack.evaluate(), strict=True):
+            for (alpha, config), row in zip(networks, stack.evaluate(), strict=True):
                 rows.append(_labelled(cell, alpha, config) | {"step": step} | row)
-            bar.update(len(alphas) * (step - shown))
+            bar.update(len(networks) * (step - shown))
             shown = step
         if step < how.steps:
             stack.step(step)
@@ -220,35 +224,31 @@ def _modules(
 
 
 def _modular(
-    problem: ModularProblem,
-    config: LandscapeConfig,
-    configs: Sequence[TrainConfig],
-    cell: Cell,
-    bar: Any,
+    problem: ModularProblem, networks: Sequence[Network], cell: Cell, draws: int, bar: Any
 ) -> Curves:
     split = problem.split(cell.seed, cell.size)
-    models = [problem.network(cell.seed, alpha) for alpha in config.alphas]
+    models = [problem.network(cell.seed, alpha) for alpha, _ in networks]
     # A block at a time, which is how they train anyway, so that the bar moves.
-    size = ensemble.block_size(Job(models[0], split, configs[0]))
+    size = ensemble.block_size(Job(models[0], split, networks[0][1]))
     tables, latent = [], []
     for start in range(0, len(models), size):
-        block = slice(start, start + size)
+        some = networks[start : start + size]
+        block = models[start : start + size]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # told once, at the end
-            histories = ensemble.train(models[block], [split] * len(models[block]), configs[block])
-        for alpha, how, run in zip(config.alphas[block], configs[block], histories, strict=True):
+            histories = ensemble.train(block, [split] * len(block), [config for _, config in some])
+        for (alpha, how), run in zip(some, histories, strict=True):
             labels = _labelled(cell, alpha, how)
             tables.append(run.metrics[MEASURED].reset_index().assign(**labels))
-            if config.draws:
-                measured = dynamics.table(run, draws=config.draws, seed=cell.seed)
+            if draws:
+                measured = dynamics.table(run, draws=draws, seed=cell.seed)
                 latent.append(measured.reset_index().assign(**labels))
-        bar.update(len(histories) * configs[0].steps)
-    columns = [*labels, "step", *MEASURED]
-    table = pd.concat(tables, ignore_index=True)[columns]
+        bar.update(len(block) * networks[0][1].steps)
+    table = pd.concat(tables, ignore_index=True)[[*KEYS, "step", *MEASURED]]
     if not latent:
         return Curves(table, None)
     beside = pd.concat(latent, ignore_index=True)
-    return Curves(table, beside[[*labels, "step", *dynamics.DEFINITIONS]])
+    return Curves(table, beside[[*KEYS, "step", *dynamics.DEFINITIONS]])
 
 
 def _labelled(cell: Cell, alpha: float, config: TrainConfig) -> dict[str, Any]:
