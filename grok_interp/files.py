@@ -80,6 +80,11 @@ def clear_temporary(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file has a name as :func:`written_aside` gives until it is whole."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
 def _flush(path: Path, mode: int) -> None:
     """Have the system write a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, mode)

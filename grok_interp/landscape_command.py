@@ -72,14 +72,19 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
             f"weight_decays={config.weight_decays!r}: where the norm is held give one at most; several are "
             "for --constraint none"
         )
+    if how.constraint != "none" and settings.levels != LandscapeRun.levels:
+        raise ValueError(
+            f"levels={settings.levels!r} are those of free training: leave them out, or add --constraint none"
+        )
     if isinstance(what, Problem):
         print(what.about)
     try:
         landscape.train(what, config, out=settings.out)
     except KeyboardInterrupt:
-        print("\ngo on after the last finished cell by giving the same command again")
+        kept = len(list((settings.out / "curves").glob("*.parquet")))
+        print(f"\n{kept} parts are finished; giving the same command again goes on after them")
         raise
-    found = landscape.Store(settings.out, what, config).read_all()
+    found = landscape.read(settings.out)
     last = landscape.last_and_best(found.table)
     tables = {"curves": found.table, "landscape": last}
     if found.latent is not None:
@@ -94,7 +99,9 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
         told = "a regression without tolerance: no answer counts as right, so nothing happens at a step"
     else:
         tables["times"] = _times(found.table, settings.levels)
-        told = tables["times"].to_string(index=False, float_format=lambda x: f"{x:.4g}")
+        told = f"{TIMES_MEAN}\n\n" + tables["times"].to_string(
+            index=False, float_format=lambda x: f"{x:.4g}"
+        )
         if len(set(tables["times"]["weight_decay"])) > 1:
             told += f"\n\n{_laws(tables['times'])}"
     print(f"\n{told}")

@@ -51,14 +51,29 @@ def onset(metric: pd.Series[Any], level: float) -> Onset:
     Raises:
         ValueError: If nothing was measured.
     """
+    return _from_then_on(metric, metric > level)
+
+
+def reached(metric: pd.Series[Any], level: float) -> Onset:
+    """First step at which ``metric`` is at ``level`` or above, and stays so to the end; see :func:`onset`."""
+    return _from_then_on(metric, metric >= level)
+
+
+def _from_then_on(metric: pd.Series[Any], holds: pd.Series[bool]) -> Onset:
+    """The first step from which on something holds at every measurement."""
     if len(metric) == 0:
         raise ValueError("the metric has no values: pass a column of dynamics.table(trajectory)")
-    above = (metric > level).to_numpy()
-    below = (~above).nonzero()[0]
-    first = 0 if len(below) == 0 else int(below[-1]) + 1
+    fails = (~holds.to_numpy()).nonzero()[0]
+    first = 0 if len(fails) == 0 else int(fails[-1]) + 1
     if first == len(metric):
         return Onset(int(metric.index[-1]), censored=True)
     return Onset(int(metric.index[first]), censored=False)
+
+
+def pressures(found: pd.DataFrame) -> np.ndarray:
+    """``lr wd`` of each row; products that differ by rounding alone are one number."""
+    products = (found["lr"] * found["weight_decay"]).to_numpy(float)
+    return np.array([float(f"{product:.9g}") for product in products])
 
 
 @dataclass(frozen=True)
@@ -143,8 +158,6 @@ def milestones(metrics: pd.DataFrame, level: float = 0.99) -> Milestones:
         missing |= {f"{NORM}..."}
     if missing:
         raise ValueError(f"metrics has no column {sorted(missing)}: pass trajectory.metrics")
-    # onset() asks for more than its level; here the level itself will do.
-    just_below = math.nextafter(level, -math.inf)
     growth = {
         str(name).removeprefix(NORM): _growth(metrics[name])
         for name in metrics
@@ -152,8 +165,8 @@ def milestones(metrics: pd.DataFrame, level: float = 0.99) -> Milestones:
     }
     return Milestones(
         level,
-        onset(metrics["train_accuracy"], just_below),
-        onset(metrics["test_accuracy"], just_below),
+        reached(metrics["train_accuracy"], level),
+        reached(metrics["test_accuracy"], level),
         _peak(metrics["test_loss"]),
         growth,
     )

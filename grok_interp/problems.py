@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from grok_interp.config import HookedMLPConfig, SplitConfig, TaskConfig, TrainConfig, check_choice
 from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.losses import pair_losses, pair_margins
 from grok_interp.tasks import ModularTask, Split
 
 ProblemLoss = Literal["cross_entropy", "mse_one_hot", "mse", "binary"]
@@ -43,6 +44,7 @@ class Side:
         targets: Classes ``[examples]`` (int64), 0 or 1 ``[examples]``, or values ``[examples, outputs]``.
 
     Raises:
+        TypeError: If inputs are no tuple, or targets no tensor.
         ValueError: If lengths differ or there is no example.
     """
 
@@ -50,6 +52,11 @@ class Side:
     targets: Tensor
 
     def __post_init__(self) -> None:
+        if not isinstance(self.inputs, tuple) or not isinstance(self.targets, Tensor):
+            raise TypeError(
+                f"inputs is a {type(self.inputs).__name__} and targets a {type(self.targets).__name__}, "
+                "expected a tuple of tensors and a tensor: write Side((x,), y)"
+            )
         lengths = [len(tensor) for tensor in (*self.inputs, self.targets)]
         if len(lengths) < 2 or len(set(lengths)) != 1 or lengths[0] == 0:
             raise ValueError(
@@ -96,6 +103,7 @@ class Problem:
         about: Where the data come from and what was done to them, for people.
 
     Raises:
+        TypeError: If the network is one, and no function that makes one.
         ValueError: If the loss is unknown, or a tolerance does not belong to it.
     """
 
@@ -110,6 +118,12 @@ class Problem:
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ProblemLoss)
+        if isinstance(self.network, nn.Module) or not callable(self.network):
+            raise TypeError(
+                f"network is a {type(self.network).__name__}, expected a function from a seed to a fresh "
+                "network: write lambda seed: problems.seeded(seed, lambda: nn.Linear(2, 2)), or, for every "
+                "seed to start from the same weights, lambda seed: model"
+            )
         if self.tolerance is not None and self.loss != "mse":
             raise ValueError(
                 f"tolerance={self.tolerance!r} is for loss='mse', and the loss is {self.loss!r}: leave it out"
@@ -123,62 +137,72 @@ class Problem:
             targets: ``[examples, ...]``, the same for all networks.
         """
         if self.loss == "cross_entropy":
-            logs = outputs.log_softmax(-1)
-            index = targets.expand(logs.shape[:-1]).unsqueeze(-1)
-            return -logs.gather(-1, index).squeeze(-1)
+            return pair_losses(outputs, targets)
         if self.loss == "mse_one_hot":
-            return (outputs - F.one_hot(targets, outputs.shape[-1])).square().mean(-1)
+            return pair_losses(outputs, targets, "mse")
         if self.loss == "binary":
             logit = _one_logit(outputs, targets)
             wanted = targets.to(logit.dtype).expand(logit.shape)
             return F.binary_cross_entropy_with_logits(logit, wanted, reduction="none")
         return _squared_errors(outputs, targets)
 
-    def check(self, outputs: object, targets: Tensor, *others: Tensor) -> None:
-        """Raise unless one network's outputs and the targets of the same examples fit the loss.
+    def check(self, outputs: object, data: Data) -> None:
+        """Raise unless outputs and targets fit the loss.
 
         Args:
-            outputs: What a network gives on some examples.
-            targets: Theirs.
-            others: Targets of other examples, whose values must fit too.
+            outputs: What a network gives on the first of the training examples.
+            data: Both sides.
 
         Raises:
             TypeError: If the outputs are no tensor.
-            ValueError: If their shapes or the targets' values do not fit.
+            ValueError: If shapes do not fit, or a target has a value that the loss does not know.
         """
         if not isinstance(outputs, Tensor):
             raise TypeError(
                 f"the network gives a {type(outputs).__name__}, expected a tensor with a row an example: "
                 "wrap it in a module that returns that"
             )
+        targets = data.train.targets[: len(outputs)] if outputs.ndim else data.train.targets
         found, wanted = list(outputs.shape), list(targets.shape)
-        if self.loss in ("cross_entropy", "mse_one_hot"):
-            fits = outputs.ndim == 2 and found[:1] == wanted and not targets.is_floating_point()
-            each = (targets, *others)
-            fits = fits and all(int(x.min()) >= 0 and int(x.max()) < found[1] for x in each)
-            expected = (
-                "[examples, classes] for int64 classes [examples] below the number of classes"
-            )
+        classes = self.loss in ("cross_entropy", "mse_one_hot")
+        if classes:
+            fits, expected = outputs.ndim == 2 and found[:1] == wanted, "[examples, classes]"
         elif self.loss == "binary":
             fits = found in (wanted, [*wanted, 1]) and targets.ndim == 1
-            fits = fits and all(bool(((x == 0) | (x == 1)).all()) for x in (targets, *others))
-            expected = "[examples] or [examples, 1] for targets 0 or 1 [examples]"
+            expected = "[examples] or [examples, 1]"
         else:
             fits, expected = found == wanted, "the shape of the targets"
         if not fits:
             raise ValueError(
-                f"with loss={self.loss!r} the network gives {found} for targets {targets.dtype} {wanted}, "
-                f"expected {expected}: change the network's last layer or the targets"
+                f"with loss={self.loss!r} the network gives {found} for targets {wanted}, expected "
+                f"{expected}: change the network's last layer or the targets"
             )
+        for name, side in (("train", data.train), ("test", data.test)):
+            values = side.targets
+            if classes:
+                expected = f"int64 classes 0 to {found[1] - 1}, one for each output"
+                wrong = (values < 0) | (values >= found[1]) | (values.dtype != torch.int64)
+            elif self.loss == "binary":
+                expected, wrong = "0 or 1", (values != 0) & (values != 1)
+            else:
+                expected, wrong = "finite numbers", ~torch.isfinite(values)
+            if values.shape[1:] != targets.shape[1:]:
+                raise ValueError(
+                    f"{name} targets are {list(values.shape)}, and those of the training side "
+                    f"[examples, {', '.join(map(str, targets.shape[1:]))}]: make both sides alike"
+                )
+            if wrong.any():
+                value = values[wrong].flatten()[0].item()
+                raise ValueError(
+                    f"{int(wrong.sum())} {name} targets do not fit loss={self.loss!r}, the first is {value} "
+                    f"({values.dtype}), expected {expected}: convert or leave out those examples"
+                )
 
     def right(self, outputs: Tensor, targets: Tensor) -> Float[Tensor, "*networks examples"]:
         """1 where an answer is right, ties being wrong; NaN where nothing can be right or wrong."""
         right: Bool[Tensor, "..."]
         if self.loss in ("cross_entropy", "mse_one_hot"):
-            index = targets.expand(outputs.shape[:-1]).unsqueeze(-1)
-            own = outputs.gather(-1, index)
-            others = outputs.scatter(-1, index, -torch.inf)
-            right = own.squeeze(-1) > others.amax(-1)
+            right = pair_margins(outputs, targets) > 0
         elif self.loss == "binary":
             logit = _one_logit(outputs, targets)
             right = torch.where(targets > 0, logit > 0, logit < 0)
@@ -187,6 +211,20 @@ class Problem:
         else:
             right = _squared_errors(outputs, targets) < self.tolerance
         return right.to(torch.float64)
+
+
+def constant_loss(targets: Tensor, loss: ProblemLoss | str) -> float:
+    """The least mean loss of an answer that is the same for every example, which learns nothing of them.
+
+    The entropy of the classes for cross-entropies, ``sum f (1 - f) / classes`` of their shares f for squared
+    error against one-hot classes, the variance of values.
+    """
+    if loss == "mse":
+        return float(targets.double().var(0, correction=0).mean())
+    shares = targets.long().bincount().double() / len(targets)
+    if loss == "mse_one_hot":
+        return float((shares * (1 - shares)).mean())
+    return float(torch.special.entr(shares).sum())
 
 
 def _one_logit(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -173,7 +173,9 @@ class RunDirectory:
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"{path} is a file: choose another directory for the run")
         inside = [each for each in path.iterdir() if each.name != ".lock"] if path.is_dir() else []
-        started = any(each.name not in PARTS and not _is_temporary(each) for each in inside)
+        started = any(
+            each.name not in PARTS and not files.is_temporary(each.name) for each in inside
+        )
         started |= (path / "state.safetensors").exists()
         if started and not overwrite:
             raise FileExistsError(EXISTS.format(path=path))
@@ -422,10 +424,6 @@ def versions() -> dict[str, str]:
     """What a result was made with."""
     packages = ("grok-interp", "torch", "transformer-lens", "numpy")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def _is_temporary(file: Path) -> bool:
-    return file.name.startswith(".") and file.suffix == ".tmp"
 
 
 def _is_run(path: Path) -> bool:

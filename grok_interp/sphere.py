@@ -53,20 +53,21 @@ class Sphere:
                 f"{type(module).__name__} has no parameter that requires gradients: there is no norm to hold"
             )
         self._groups = groups(self._parameters, constraint)
-        self.radius = {group: self._norm(group) for group in self._groups}
+        self._norms = {
+            group: norms([self._stacked()[name] for name in names])
+            for group, names in self._groups.items()
+        }
+        self.radius = {group: float(norm) for group, norm in self._norms.items()}
         for group, radius in self.radius.items():
             check_radius(group, radius)
 
-    @torch.no_grad()
     def project(self) -> None:
         """Rescale the parameters to the norm that they had."""
-        for group, radius in self.radius.items():
-            factor = radius / self._norm(group)
-            for name in self._groups[group]:
-                self._parameters[name].mul_(factor)
+        project_stack(self._stacked(), self._groups, self._norms)
 
-    def _norm(self, group: str) -> float:
-        return float(norms([self._parameters[name].detach()[None] for name in self._groups[group]]))
+    def _stacked(self) -> dict[str, Tensor]:
+        """The parameters as a stack of one network, in the same memory."""
+        return {name: parameter.detach()[None] for name, parameter in self._parameters.items()}
 
 
 def check_radius(group: str, radius: float) -> None:

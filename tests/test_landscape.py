@@ -1,6 +1,7 @@
 """Stacks of any network against the same networks alone, landscapes on disk, and the L and the U by hand."""
 
 import dataclasses
+import json
 import math
 import warnings
 from pathlib import Path
@@ -15,8 +16,8 @@ from grok_interp import landscape, problems, sphere
 from grok_interp.config import HookedMLPConfig, LandscapeConfig, TaskConfig, TrainConfig
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.landscape import training
-from grok_interp.landscape.cells import KEYS, MEASURED, Cell
-from grok_interp.landscape.stack import ModuleStack
+from grok_interp.landscape.cells import KEYS, Cell, Store
+from grok_interp.landscape.stack import MEASURED, ModuleStack
 from grok_interp.lockstep import epoch_order
 from grok_interp.problems import Data, ModularProblem, Problem, Side, perceptron
 from grok_interp.sphere import Sphere
@@ -95,6 +96,10 @@ def recurrent(seed: int) -> nn.Module:
     return problems.seeded(seed, Recurrent)
 
 
+one_by_one = pytest.mark.filterwarnings("ignore:Gaussians. networks train one after another")
+
+
+@one_by_one
 @pytest.mark.parametrize("network", [small, recurrent])
 @pytest.mark.parametrize("rule", ["fixed", "proportional"])
 def test_every_network_of_a_stack_is_the_one_trained_alone(network, rule) -> None:
@@ -112,6 +117,7 @@ def test_every_network_of_a_stack_is_the_one_trained_alone(network, rule) -> Non
     assert frame["train_loss"].nunique() == len(ALPHAS)
 
 
+@one_by_one
 @pytest.mark.parametrize("network", [small, recurrent])
 def test_weight_decays_are_networks_of_their_own(network) -> None:
     how = dataclasses.replace(HOW, optimizer="adamw")
@@ -138,16 +144,26 @@ def test_what_vmap_cannot_run_goes_one_by_one_and_says_why() -> None:
     other = ModuleStack([recurrent(0), recurrent(1)], problem(network=recurrent), data, configs)
     assert not other.stacked
     assert "Error" in other.why_not
+    config = LandscapeConfig(ALPHAS, (0,), lr_rules=("fixed",))
+    with pytest.warns(UserWarning, match=r"one after another, since vmap .*aten::lstm"):
+        landscape.reduced(problem(network=recurrent), config, progress=False)
 
 
-def test_the_networks_of_a_stack_come_back_as_modules() -> None:
+def tensors(stack: ModuleStack, index: int) -> dict[str, torch.Tensor]:
+    """Copies of all that one network of a stack is made of."""
+    return {name: each[index].clone() for name, each in (stack.parameters | stack._rest).items()}
+
+
+def test_evaluations_are_of_the_networks_own_parameters() -> None:
     data = gaussians(0, 20)
     stack = ModuleStack([small(0), small(1)], problem(), data, [HOW, HOW])
     for step in range(3):
         stack.step(step)
     rows = stack.evaluate()
+    network = small(5)
+    network.load_state_dict(tensors(stack, 1))
     with torch.no_grad():
-        outputs = stack.network(1)(*data.test.inputs)
+        outputs = network(*data.test.inputs)
     loss = float(nn.functional.cross_entropy(outputs, data.test.targets))
     assert rows[1]["test_loss"] == pytest.approx(loss)
     assert rows[0]["test_loss"] != pytest.approx(loss)
@@ -173,12 +189,16 @@ def test_evaluation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("fields", "error", "words"),
     [
-        ({"loss": "binary"}, ValueError, r"gives \[2, 3\] for targets torch.int64 \[2\]"),
+        (
+            {"loss": "binary"},
+            ValueError,
+            r"gives \[2, 3\] for targets \[2\], expected \[examples\] or",
+        ),
         ({"loss": "mse"}, ValueError, "expected the shape of the targets"),
         (
             {"network": lambda seed: perceptron((4, 2), nn.ReLU, seed)},
             ValueError,
-            "below the number",
+            "1 test targets do not .* the first is 2 .* classes 0 to 1",
         ),
         ({"network": lambda seed: Pair()}, TypeError, "gives a tuple, expected a tensor"),
         (
@@ -190,21 +210,22 @@ def test_evaluation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatc
 )
 def test_outputs_that_do_not_fit_are_named(fields: dict, error: type, words: str) -> None:
     data = gaussians(1, 20)
-    data.train.targets[:2] = 1  # a class that does not fit comes later
-    data.test.targets[7] = 2
+    data.train.targets.clamp_(max=1)
+    data.test.targets.clamp_(max=1)
+    data.test.targets[7] = 2  # a class that does not fit comes late, and held out
     with pytest.raises(error, match=words):
         ModuleStack([problem(**fields).network(0)], problem(**fields), data, [HOW])
 
 
-class Doubled(nn.Sequential):
-    """Named and weighted as what it stands in for, and computes something else."""
+class Power(nn.Sequential):
+    """Named and weighted as others, and computes something else by an attribute alone."""
 
-    def __init__(self, inner: nn.Sequential) -> None:
+    def __init__(self, inner: nn.Module, power: int) -> None:
         super().__init__(*inner)
-        self.__class__.__name__ = "Sequential"
+        self.power = power
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return 2 * super().forward(inputs)
+        return super().forward(inputs) ** self.power
 
 
 class Pair(nn.Linear):
@@ -217,6 +238,59 @@ class Pair(nn.Linear):
         return super().forward(inputs), inputs
 
 
+def test_a_network_that_ignores_its_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"network\(0\) gives other weights each time"):
+        landscape.reduced(problem(network=lambda seed: nn.Linear(4, 3)), CONFIG, progress=False)
+
+
+def test_data_are_drawn_once_for_each_seed_and_size() -> None:
+    drawn = []
+
+    def data(seed: int, size: int) -> Data:
+        drawn.append((seed, size))
+        return gaussians(seed, size)
+
+    landscape.reduced(
+        problem(data=data), dataclasses.replace(CONFIG, sizes=(10, 20)), progress=False
+    )
+    assert sorted(drawn) == [(0, 10), (0, 20), (1, 10), (1, 20)]
+
+
+def test_a_landscape_without_a_directory_makes_no_latent_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def table(*_: object, **__: object) -> None:
+        raise AssertionError("nobody would see it")
+
+    monkeypatch.setattr(training.dynamics, "table", table)
+    how = TrainConfig(steps=2, constraint="sphere", eval_every=2)
+    modular = ModularProblem(TaskConfig(7), HookedMLPConfig(p=7, d_mlp=8), how)
+    assert len(landscape.reduced(modular, CONFIG, progress=False)) == 12
+
+
+@one_by_one
+def test_networks_that_train_one_by_one_are_kept_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = LandscapeConfig(ALPHAS, (0,), lr_rules=("fixed",))
+    of = problem(network=recurrent)
+    whole = landscape.train(of, config, progress=False).table
+    original, steps = ModuleStack.step, []
+
+    def killed(self, number: int) -> None:
+        steps.append(number)
+        if len(steps) == HOW.steps + 10:
+            raise KeyboardInterrupt
+        original(self, number)
+
+    monkeypatch.setattr(ModuleStack, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        landscape.train(of, config, out=tmp_path, progress=False)
+    found = landscape.train(of, config, out=tmp_path, progress=False).table
+    assert len(steps) == HOW.steps + 10 + 2 * HOW.steps
+    pd.testing.assert_frame_equal(found, whole, check_exact=True)
+
+
 def test_frozen_parameters_and_buffers_stay_and_are_not_counted() -> None:
     def network(seed: int) -> nn.Module:
         module = small(seed)
@@ -224,26 +298,28 @@ def test_frozen_parameters_and_buffers_stay_and_are_not_counted() -> None:
         return nn.Sequential(module, nn.BatchNorm1d(3))
 
     stack = ModuleStack([network(0)] * 2, problem(network=network), gaussians(0, 20), [HOW, HOW])
-    before = stack.network(0)
+    before = tensors(stack, 0)
+    frozen = {"0.0.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert frozen == stack._rest.keys()
     norm = math.sqrt(
-        sum(
-            float(each.detach().square().sum())
-            for each in before.parameters()
-            if each.requires_grad
-        )
+        sum(float(each.square().sum()) for name, each in before.items() if name not in frozen)
     )
     stack.step(0)
-    after = stack.network(0)
-    assert torch.equal(before[0][0].bias, after[0][0].bias)
-    assert not torch.equal(before[0][0].weight, after[0][0].weight)
-    assert int(after[1].num_batches_tracked) == 1
+    after = tensors(stack, 0)
+    assert torch.equal(before["0.0.bias"], after["0.0.bias"])
+    assert not torch.equal(before["0.0.weight"], after["0.0.weight"])
+    assert int(after["1.num_batches_tracked"]) == 1
+    assert not torch.equal(before["1.running_mean"], after["1.running_mean"])
     assert stack.evaluate()[0]["weight_norm"] == pytest.approx(norm)
 
 
-def test_a_network_that_draws_is_repeatable_and_leaves_the_generator_alone() -> None:
+@one_by_one
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_that_draws_is_repeatable_and_leaves_the_generator_alone(training: bool) -> None:
     def network(seed: int) -> nn.Module:
         module = small(seed)
-        return nn.Sequential(module[0], nn.Dropout(0.5), module[1], module[2])
+        drawing = nn.Sequential(module[0], nn.Dropout(0.5), module[1], module[2])
+        return drawing.train(training)  # whatever mode it comes in, steps draw
 
     before = torch.get_rng_state()
     config = LandscapeConfig((1.0, 2.0, 3.0), (0,), lr_rules=("fixed",))
@@ -361,8 +437,8 @@ def test_what_was_interrupted_goes_on_and_comes_to_the_same(
     with pytest.raises(KeyboardInterrupt):
         landscape.train(problem(), CONFIG, out=tmp_path, progress=False)
     parts = sorted(file.name for file in (tmp_path / "curves").iterdir())
-    assert parts == ["seed0_size20_fixed.parquet", "seed0_size20_proportional.parquet"]
-    (tmp_path / "curves" / ".seed1_size20_fixed.parquet.x.tmp").write_bytes(b"half")
+    assert parts == ["seed0_size20_fixed_0-2.parquet", "seed0_size20_proportional_0-2.parquet"]
+    (tmp_path / "curves" / ".seed1_size20_fixed_0-2.parquet.x.tmp").write_bytes(b"half")
     found = landscape.train(problem(), CONFIG, out=tmp_path, progress=False).table
     pd.testing.assert_frame_equal(found, whole, check_exact=True)
     assert steps == 2 * HOW.steps + 10 + 2 * HOW.steps  # only the other two cells
@@ -373,7 +449,7 @@ def test_what_was_interrupted_goes_on_and_comes_to_the_same(
     )
     assert steps == 6 * HOW.steps + 10
     assert set(more.table["seed"]) == {1, 2}
-    assert set(landscape.Store(tmp_path, problem(), CONFIG).read_all().table["seed"]) == {0, 1, 2}
+    assert set(landscape.read(tmp_path).table["seed"]) == {0, 1, 2}
 
 
 def test_a_cell_without_its_latent_table_is_not_finished(tmp_path: Path) -> None:
@@ -381,7 +457,7 @@ def test_a_cell_without_its_latent_table_is_not_finished(tmp_path: Path) -> None
     modular = ModularProblem(TaskConfig(7), HookedMLPConfig(p=7, d_mlp=8), how)
     config = LandscapeConfig(ALPHAS, (0, 1), lr_rules=("fixed",), draws=2)
     whole = landscape.train(modular, config, out=tmp_path, progress=False).latent
-    (tmp_path / "latent" / "seed1_size24_fixed.parquet").unlink()
+    (tmp_path / "latent" / "seed1_size24_fixed_0-2.parquet").unlink()
     again = landscape.train(modular, config, out=tmp_path, progress=False).latent
     assert whole is not None
     assert again is not None
@@ -391,14 +467,16 @@ def test_a_cell_without_its_latent_table_is_not_finished(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"network": lambda seed: perceptron((4, 99, 3), nn.ReLU, seed)}, "problem.network="),
-        ({"network": lambda seed: small(seed + 1)}, "problem.weights="),
-        ({"network": lambda seed: Doubled(small(seed))}, "problem.forward="),
-        ({"data": lambda seed, size: gaussians(seed + 1, size)}, "problem.data="),
-        ({"loss": "mse_one_hot"}, "problem.loss="),
-        ({"name": "other"}, "problem.name="),
-        ({"train": dataclasses.replace(HOW, lr=1.0)}, "train.lr=0.003"),
-        ({"train": dataclasses.replace(HOW, steps=31)}, "train.steps=30"),
+        (
+            {"network": lambda seed: perceptron((4, 99, 3), nn.ReLU, seed)},
+            r"another problem\.network ",
+        ),
+        ({"network": lambda seed: small(seed + 1)}, r"another problem\.weights "),
+        ({"data": lambda seed, size: gaussians(seed + 1, size)}, r"another problem\.data "),
+        ({"loss": "mse_one_hot"}, r"another problem\.loss "),
+        ({"name": "other"}, r"another problem\.name "),
+        ({"train": dataclasses.replace(HOW, lr=1.0)}, r"another train\.lr \(0\.003, not 1\.0\)"),
+        ({"train": dataclasses.replace(HOW, steps=31)}, r"another train\.steps \(30, not 31\)"),
     ],
 )
 def test_a_store_knows_what_was_trained(tmp_path: Path, fields: dict, words: str) -> None:
@@ -408,12 +486,35 @@ def test_a_store_knows_what_was_trained(tmp_path: Path, fields: dict, words: str
         landscape.train(problem(**fields), config, out=tmp_path, progress=False)
 
 
+def test_a_store_knows_what_a_network_computes(tmp_path: Path) -> None:
+    config = LandscapeConfig(ALPHAS, (0,), lr_rules=("fixed",))
+    first, second = (problem(network=lambda seed, n=n: Power(small(seed), n)) for n in (3, 9))
+    landscape.train(first, config, out=tmp_path, progress=False)
+    with pytest.raises(FileExistsError, match=r"another problem\.outputs "):
+        landscape.train(second, config, out=tmp_path, progress=False)
+
+
+def test_a_directory_killed_at_its_start_or_between_two_files_is_usable(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config.json.x.tmp").write_bytes(b"half")
+    how = TrainConfig(steps=4, constraint="sphere", eval_every=4, checkpoint_every=4)
+    modular = ModularProblem(TaskConfig(7), HookedMLPConfig(p=7, d_mlp=8), how)
+    config = LandscapeConfig(ALPHAS, (0,), lr_rules=("fixed",), draws=2)
+    assert landscape.train(modular, config, out=tmp_path, progress=False).latent is not None
+    assert not (tmp_path / ".config.json.x.tmp").exists()
+    for file in (tmp_path / "curves").iterdir():
+        file.unlink()  # as if killed after the latent table, and another problem comes
+    found = landscape.train(problem(), config, out=tmp_path, progress=False)
+    assert found.latent is None
+    assert landscape.read(tmp_path).latent is None
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"label_noise": 0.1}, r"problem\.label_noise=0\.0"),
-        ({"task": TaskConfig(7, "subtract")}, "problem.task.operation='add'"),
-        ({"model": HookedMLPConfig(p=7, d_mlp=9)}, "problem.model.d_mlp=8"),
+        ({"label_noise": 0.1}, r"another problem\.label_noise \(0\.0, not 0\.1\)"),
+        ({"task": TaskConfig(7, "subtract")}, r"another problem\.task\.operation \('add'"),
+        ({"model": HookedMLPConfig(p=7, d_mlp=9)}, r"another problem\.model\.d_mlp \(8"),
     ],
 )
 def test_a_store_knows_a_modular_problem(tmp_path: Path, fields: dict, words: str) -> None:
@@ -424,7 +525,7 @@ def test_a_store_knows_a_modular_problem(tmp_path: Path, fields: dict, words: st
     with pytest.raises(FileExistsError, match=words):
         landscape.train(ModularProblem(**(given | fields)), config, out=tmp_path, progress=False)
     other = dataclasses.replace(config, draws=3)
-    with pytest.raises(FileExistsError, match="draws=2, and this one has 3"):
+    with pytest.raises(FileExistsError, match=r"another problem\.draws \(2, not 3\)"):
         landscape.train(ModularProblem(**given), other, out=tmp_path, progress=False)
 
 
@@ -438,15 +539,17 @@ def test_a_failed_attempt_does_not_claim_a_directory(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such size"):  # before anything is trained
         landscape.train(problem(data=none), bad, out=tmp_path, progress=False)
     assert not (tmp_path / "curves").exists()
-    landscape.Store(tmp_path, problem(), CONFIG)
+    with Store(tmp_path, problem(), CONFIG).locked():
+        pass  # claimed, and killed before a cell was finished
     other = LandscapeConfig(ALPHAS, (0,), train=dataclasses.replace(HOW, lr=1e-2))
     assert len(landscape.reduced(problem(), other, out=tmp_path, progress=False)) == 6
+    assert json.loads((tmp_path / "config.json").read_text())["train"]["lr"] == 1e-2
 
 
 def test_a_directory_holds_one_landscape(tmp_path: Path) -> None:
     landscape.train(problem(), LandscapeConfig(ALPHAS, (0,)), out=tmp_path / "one", progress=False)
     for other, words in (
-        (dataclasses.replace(CONFIG, alphas=(1.0, 2.0)), "landscape with alphas=.*0.5"),
+        (dataclasses.replace(CONFIG, alphas=(1.0, 2.0)), r"landscape with another alphas .*0\.5"),
     ):
         with pytest.raises(FileExistsError, match=words):
             landscape.train(problem(), other, out=tmp_path / "one", progress=False)
@@ -462,16 +565,16 @@ def test_a_directory_holds_one_landscape(tmp_path: Path) -> None:
         landscape.train(problem(), CONFIG, out=run, progress=False)
     assert (run / "config.json").read_bytes() == before
     assert not (run / "curves").exists()
-    part = tmp_path / "one" / "curves" / "seed0_size20_fixed.parquet"
+    part = tmp_path / "one" / "curves" / "seed0_size20_fixed_0-2.parquet"
     part.write_bytes(part.read_bytes()[:200])
     with pytest.raises(
-        ValueError, match=r"seed0_size20_fixed\.parquet is not a whole Parquet file"
+        ValueError, match=r"seed0_size20_fixed_0-2\.parquet is not a whole Parquet file"
     ):
         landscape.train(problem(), LandscapeConfig(ALPHAS, (0,)), out=tmp_path / "one")
 
 
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
-    store = landscape.Store(tmp_path, problem(), CONFIG)
+    store = Store(tmp_path, problem(), CONFIG)
     other = dataclasses.replace(CONFIG, alphas=(1.0, 2.0))
     with store.locked():
         before = (tmp_path / "config.json").read_bytes()
@@ -484,7 +587,7 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
 
 def test_a_network_that_diverges_does_not_take_the_others_along() -> None:
     def network(seed: int) -> nn.Module:
-        return nn.Sequential(nn.Linear(4, 3), Cubic())
+        return problems.seeded(seed, lambda: nn.Sequential(nn.Linear(4, 3), Cubic()))
 
     class Cubic(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -514,7 +617,14 @@ def test_last_and_best_are_kept_apart() -> None:
     ]
     names = ["step", "train_loss", "test_loss", "train_accuracy", "test_accuracy"]
     table = pd.DataFrame(rows, columns=names).assign(
-        alpha=1.0, seed=0, size=5, lr_rule="fixed", lr=0.1, weight_decay=0.0, weight_norm=2.0
+        alpha=1.0,
+        seed=0,
+        size=5,
+        lr_rule="fixed",
+        lr=0.1,
+        weight_decay=0.0,
+        weight_norm=2.0,
+        constant_loss=3.0,
     )
     (row,) = landscape.last_and_best(table.sample(frac=1, random_state=0)).to_dict("records")
     assert row["steps"] == 20
@@ -535,6 +645,7 @@ def frame(
     alphas=None,
     seeds=(0, 1, 2),
     accuracy=lambda x: np.exp(-(x**2)),
+    constant=math.e**6,
 ) -> pd.DataFrame:
     """Networks whose losses are functions of log alpha (and the seed)."""
     alphas = np.exp(np.linspace(-2, 2, 41)) if alphas is None else np.asarray(alphas)
@@ -548,6 +659,7 @@ def frame(
                 "lr_rule": "fixed",
                 "weight_norm": 7 * alphas,
                 "train_loss": train(x),
+                "constant_loss": constant,
                 "test_loss": u(x, seed),
                 "train_accuracy": 1.0,
                 "test_accuracy": accuracy(x),
@@ -617,7 +729,7 @@ def test_zero_and_infinite_losses_are_at_the_ends() -> None:
     def diverging(x: np.ndarray, seed: int) -> np.ndarray:
         return np.where(x > 1.5, np.nan, np.exp(x**2))
 
-    numbers = found(frame(diverging, exact))
+    numbers = found(frame(diverging, exact, constant=1.0))
     assert numbers["w_c"] == pytest.approx(1, rel=1e-6)
     # Networks that diverged make no arm: it ends at the last one that is finite.
     assert numbers["right_arm"] == pytest.approx(1.5**2 / math.log(10), rel=0.01)
@@ -625,7 +737,9 @@ def test_zero_and_infinite_losses_are_at_the_ends() -> None:
     assert numbers["u"] == 1
     assert numbers["l"] == 0
     assert numbers["zone_high"] == pytest.approx(math.exp(1.5 / math.sqrt(2)), rel=0.01)
-    only = found(frame(lambda x, seed: np.where(x > 0.01, np.nan, np.exp(x**2)), exact))
+    only = found(
+        frame(lambda x, seed: np.where(x > 0.01, np.nan, np.exp(x**2)), exact, constant=1.0)
+    )
     assert only["u"] == only["interior"] == 0
     none = found(frame(lambda x, seed: np.exp(x**2), lambda x: np.full_like(x, np.nan)))
     assert none["diverged"] == 1
@@ -649,6 +763,23 @@ def test_the_grid_brackets_the_minimum() -> None:
     coarse = found(frame(lambda x, seed: np.exp((x - 0.3) ** 2), alphas=[0.1, 0.5, 1, 3, 9, 30]))
     assert (coarse["w_c_left"], coarse["w_c_right"]) == (pytest.approx(0.5), pytest.approx(3))
     assert coarse["w_c_left"] < coarse["w_c"] < coarse["w_c_right"]
+
+
+def test_what_is_fitted_does_not_depend_on_where_the_alphas_start() -> None:
+    def u(x: np.ndarray, seed: int) -> np.ndarray:
+        return np.exp(x**2)
+
+    def train(x: np.ndarray) -> np.ndarray:
+        return np.exp(-3 * (x + 2))  # of a constant answer's 1; a tenth from x = -1.23 on
+
+    whole = found(frame(u, train, constant=1.0))
+    late = found(frame(u, train, alphas=np.exp(np.linspace(-1, 2, 31)), constant=1.0))
+    for name in ("right_arm", "fitted_to", "w_c", "u"):
+        assert late[name] == pytest.approx(whole[name], rel=1e-6), name
+    assert whole["corner"] == pytest.approx(math.exp(-2 + math.log(10) / 3))
+    assert whole["l"] == 1
+    assert math.isnan(late["corner"])  # all are fitted, so where it sets in is not to be seen
+    assert late["l"] == 0
 
 
 def test_best_and_last_are_chosen_by_name() -> None:
@@ -701,6 +832,8 @@ def test_what_does_not_fit_is_refused() -> None:
         ({"stop": "test_accuracy > 0.9"}, "stop='test_accuracy > 0.9' is for HookedMLPs"),
         ({"trainable": ("W_in",)}, r"trainable=\('W_in',\) is for HookedMLPs"),
         ({"loss": "stablemax"}, "loss='stablemax' is for HookedMLPs; .* the problem's own loss"),
+        ({"checkpoint_every": 3}, "checkpoint_every=3 is for HookedMLPs"),
+        ({"seed": 9}, "seed=9 of the training configuration"),
     ):
         config = LandscapeConfig(ALPHAS, train=dataclasses.replace(HOW, **fields))
         with pytest.raises(ValueError, match=words):
@@ -708,13 +841,15 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_cells_are_known_by_name() -> None:
+    one, both = ((1.0, 0.0),), ((1.0, 0.0), (2.0, 0.0))
     names = {
-        Cell(seed, size, rule).name
+        Cell(seed, size, rule, networks, first).name
         for seed in (0, 1, 10)
         for size in (1, 11)
         for rule in ("fixed", "proportional")
+        for networks, first in ((one, 0), (one, 1), (both, 0))
     }
-    assert len(names) == 12
+    assert len(names) == 36
 
 
 def test_progress_counts_every_step(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ def test_it_goes_on_after_ctrl_c(
     with pytest.raises(SystemExit) as end:
         grok(*arguments, monkeypatch=monkeypatch)
     assert end.value.code == 130
-    assert "by giving the same command again" in capsys.readouterr().out
+    assert "1 parts are finished; giving the same command again" in capsys.readouterr().out
     grok(*arguments, monkeypatch=monkeypatch)
     assert len(steps) == 25 + 20
     assert set(pd.read_parquet(tmp_path / "run" / "curves.parquet")["seed"]) == {0, 1}
@@ -92,6 +92,11 @@ def test_a_modular_landscape_has_the_latent_algorithm_and_free_runs_have_times(
     times = pd.read_parquet(free / "times.parquet")
     assert len(times) == 6
     assert set(times["weight_decay"]) == {1.0}
+    assert times["train_censored"].all()
+    # Every network is above a level near 0, so the levels given are those that count.
+    low = ["--levels", "0.01", "0.01", "--out", str(tmp_path / "low")]
+    grok("modular", *SMALL, *size[:4], *how, *low, monkeypatch=monkeypatch)
+    assert not pd.read_parquet(tmp_path / "low" / "times.parquet")["train_censored"].any()
     assert not (free / "numbers.parquet").exists()
     assert "generalise_censored" in capsys.readouterr().out
     assert json.loads((free / "config.json").read_text())["train"]["optimizer"] == "adamw"
@@ -134,6 +139,8 @@ def test_settings_override_the_problems_own() -> None:
         (["modular", "--mixing", "0.5"], ["mixing=0.5 is for images, not for modular"]),
         (["modular", "--alphas", "2", "1"], ["must ascend"]),
         (["modular", "--p", "2"], ["p=2", "p >= 3"]),
+        (["modular", "--levels", "0.9", "0.8"], ["levels=(0.9, 0.8)", "--constraint none"]),
+        (["modular", "--levels", "90", "80"], ["levels=90.0 must be a number in (0, 1]"]),
         (["modular", "--weight-decays", "0", "1"], ["where the norm is held", "--constraint none"]),
         (["modular", "--alphas", "1", "2"], ["2 alphas make no landscape", "--constraint none"]),
         (["modular", "--p", "7", "--operation", "a**2*b + a"], ["no coordinates", "--draws 0"]),

@@ -102,6 +102,58 @@ def test_networks_follow_from_the_seed_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_constant_answer_reaches_its_loss_and_no_other_less() -> None:
+    classes = torch.tensor([0, 0, 0, 1, 2, 2])
+    shares = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64) / 6
+    same = shares.log().expand(6, 3)
+    found = problems.constant_loss(classes, "cross_entropy")
+    assert found == pytest.approx(float(problem("cross_entropy").losses(same, classes).mean()))
+    hot = problems.constant_loss(classes, "mse_one_hot")
+    of = problem("mse_one_hot")
+    assert hot == pytest.approx(float(of.losses(shares.expand(6, 3), classes).mean()))
+    off = shares + torch.tensor([0.1, -0.1, 0.0])
+    assert hot < float(of.losses(off.expand(6, 3), classes).mean())
+    flags = torch.tensor([0, 1, 1, 1])
+    logit = torch.full((4,), math.log(3.0), dtype=torch.float64)
+    binary = problems.constant_loss(flags, "binary")
+    assert binary == pytest.approx(float(problem("binary").losses(logit, flags).mean()))
+    values = draw(7, 4)
+    mean = values.mean(0).expand(7, 4)
+    assert problems.constant_loss(values, "mse") == pytest.approx(
+        float(problem("mse").losses(mean, values).mean())
+    )
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "words"),
+    [
+        (torch.tensor([0, 1], dtype=torch.int32), "mse_one_hot", "torch.int32.*int64 classes"),
+        (torch.tensor([[0.0, math.nan], [1.0, 2.0]]), "mse", "1 train targets .* first is nan"),
+        (torch.tensor([-1, 1]), "binary", "the first is -1 .* expected 0 or 1"),
+    ],
+)
+def test_targets_that_do_not_fit_are_named(targets, loss: str, words: str) -> None:
+    inputs = (torch.zeros(2, 2),)
+    side = Side(inputs, targets)
+    outputs = torch.zeros(2, 1) if loss == "binary" else torch.zeros(2, 2)
+    with pytest.raises(ValueError, match=words):
+        problem(loss).check(outputs, Data(side, side))
+
+
+def test_both_sides_must_be_alike() -> None:
+    train, test = Side((torch.zeros(2, 2),), draw(2, 2)), Side((torch.zeros(2, 2),), draw(2, 3))
+    with pytest.raises(ValueError, match="make both sides alike"):
+        problem("mse").check(torch.zeros(2, 2), Data(train, test))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_likely_slips_are_told_what_to_write() -> None:
+    with pytest.raises(TypeError, match=r"inputs is a Tensor .* write Side\(\(x,\), y\)"):
+        Side(torch.zeros(2, 2), torch.zeros(2))
+    with pytest.raises(TypeError, match="network is a Linear, expected a function from a seed"):
+        Problem("mine", nn.Linear(2, 2), lambda seed, size: None, "mse", 1)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -102,9 +102,13 @@ def test_the_landscape_example_finds_a_u_and_trains_a_network_of_ones_own(
     assert len(chosen) == 2
     assert (chosen["value"] == 1).all()
     assert (tmp_path / "teacher.html").exists()
-    times = names["landscape"].times(names["table"], test_level=0.8)
-    assert list(times["alpha"]) == [1.0, 6.0]
-    assert not times["train_censored"].any()
+    times = names["times"].set_index("alpha")
+    assert not times[["train_censored", "generalise_censored"]].any(axis=None)
+    said = re.search(r"# (\d+) and (\d+) steps; (\d+) and (\d+)", code[1])
+    assert said is not None
+    shown = times.loc[[1.0, 8.0], ["t_train", "t_generalise"]].to_numpy().flatten().tolist()
+    assert shown == pytest.approx([int(number) for number in said.groups()], abs=100)
+    assert times.loc[8.0, "t_generalise"] > 2 * times.loc[8.0, "t_train"]
 
 
 def test_modules_in_the_box_exist() -> None:

@@ -27,7 +27,9 @@ from grok_interp.config.choices import OutputPhase as OutputPhase
 from grok_interp.config.choices import ProblemName as ProblemName
 from grok_interp.config.choices import ReadoutFit as ReadoutFit
 from grok_interp.config.choices import Waveform as Waveform
+from grok_interp.config.choices import Which as Which
 from grok_interp.config.landscapes import ALPHAS as ALPHAS
+from grok_interp.config.landscapes import LEVEL as LEVEL
 from grok_interp.config.landscapes import LandscapeConfig as LandscapeConfig
 from grok_interp.config.landscapes import LandscapeRun as LandscapeRun
 from grok_interp.config.networks import NAMED_OPERATIONS as NAMED_OPERATIONS

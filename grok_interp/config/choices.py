@@ -24,3 +24,5 @@ FormatName = Literal[
 ReadoutFit = Literal["ridge", "train"]
 LrRule = Literal["fixed", "proportional"]
 ProblemName = Literal["modular", "teacher_student", "images", "language", "molecules"]
+Which = Literal["last", "best"]
+"""Of the values along a run, those of its last evaluation or the best of each."""

@@ -13,6 +13,8 @@ from grok_interp.config.runs import TrainConfig
 
 ALPHAS = (0.1, 0.16, 0.25, 0.4, 0.63, 1.0, 1.6, 2.5, 4.0, 6.3, 10.0)
 """Five to a factor of ten, as in arXiv 2210.01117, rounded."""
+LEVEL = 0.9
+"""Accuracy at which a network counts as having memorised or generalised."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class LandscapeRun:
     batch_size: int | None = None
     eval_every: int | None = None
     constraint: Constraint | None = None
-    levels: tuple[float, float] = (0.9, 0.9)
+    levels: tuple[float, float] = (LEVEL, LEVEL)
     draws: int = 20
     source: str | None = None
     path: Path | None = None
@@ -117,6 +119,10 @@ class LandscapeRun:
     d_mlp: int | None = None
     operation: str | None = None
     label_noise: float | None = None
+
+    def __post_init__(self) -> None:
+        for level in self.levels:
+            check_range("levels", level, 0, 1, "(]", "an accuracy to reach")
 
     def training(self, own: TrainConfig) -> TrainConfig:
         """How to train: a problem's own way, but for what is given."""

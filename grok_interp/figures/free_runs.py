@@ -27,6 +27,7 @@ from grok_interp.figures.style import (
     series_styles,
     styled,
 )
+from grok_interp.milestones import pressures
 
 DASHES = ("solid", "dash", "dashdot")
 """By alpha; dots are left to lines of reference."""
@@ -64,9 +65,7 @@ def generalisation_times(
                 f"{column} is {wrong.iloc[0]} in {len(wrong)} of {len(times)} rows, expected positive "
                 f"numbers, which have a place on log axes: leave the others out, times[times.{column} > 0]"
             )
-    # Products that differ by rounding alone are one place.
-    place = [float(f"{x:.9g}") for x in 1 / (times["lr"] * times["weight_decay"])]
-    times = times.assign(place=place)
+    times = times.assign(place=1 / pressures(times))
     figure = go.Figure()
     alphas = sorted(times["alpha"].unique())
     styles = series_styles([f"alpha {alpha:g}" for alpha in alphas])
@@ -83,7 +82,7 @@ def generalisation_times(
     if law is not None:
         coefficient, exponent = law
         # A little beyond the points, and a line even where there is one decay.
-        ends = np.array([min(place) / 1.5, max(place) * 1.5])
+        ends = np.array([times["place"].min() / 1.5, times["place"].max() * 1.5])
         figure.add_scatter(
             x=ends,
             y=coefficient * ends**exponent,
@@ -128,7 +127,7 @@ def norm_dynamics(curves: pd.DataFrame, title: str, *, log_steps: bool = True) -
         )
     advice = "select one seed, size and lr_rule for each alpha"
     one_row_each(curves[RUN].drop_duplicates(), ["alpha"], advice)
-    one_row_each(curves, [*RUN, "step"], "drop repeated evaluations")
+    one_row_each(curves, [*RUN, "step"], "select one weight decay, and drop repeated evaluations")
     if curves[list(panels["accuracy"].values())].isna().all(axis=None):
         del panels["accuracy"]
     floor = log_floor(curves[list(panels["loss"].values())])

@@ -6,14 +6,15 @@ Cividis alone is the scale: its lightness rises with the value, so it survives b
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from grok_interp.figures.landscapes import ALPHA, RUN, SIDES, Which, value_columns
+from grok_interp.config import Which, check_choice
+from grok_interp.figures.landscapes import ALPHA, RUN, SIDES, value_columns
 from grok_interp.figures.style import log_floor, one_row_each, one_value, require, styled
 
 Metric = Literal["accuracy", "loss"]
@@ -102,10 +103,7 @@ def _maps(
     frame: pd.DataFrame, title: str, rows: str, rows_title: str, metric: str, which: str
 ) -> go.Figure:
     """Maps of the train and test side of a metric: ``rows`` down, alphas along."""
-    if metric not in get_args(Metric):
-        raise ValueError(
-            f"metric={metric!r}, expected one of {list(get_args(Metric))}: pass one of them"
-        )
+    check_choice("metric", metric, Metric)
     columns = [value_columns(which)[side, metric] for side in SIDES]
     require(frame, [*RUN, *columns], "a row for each trained network")
     one_value(frame, "lr_rule", "choose one, and draw the other in a figure of its own")

@@ -12,13 +12,13 @@ positive mean high, and its hover text says 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from grok_interp.config import Which, check_choice
 from grok_interp.figures.learning import IDEAL_DASH
 from grok_interp.figures.style import (
     FLOORED,
@@ -39,7 +39,6 @@ from grok_interp.figures.style import (
     styled,
 )
 
-Which = Literal["last", "best"]
 """Values at the last step of a run, or the best along it."""
 SIDES = {"train": Series(TRAIN, "solid", "circle"), "test": Series(TEST, "dash", "diamond")}
 RULES = {"fixed": "lr fixed", "proportional": "lr proportional to alpha"}
@@ -182,11 +181,7 @@ def value_columns(which: str) -> dict[tuple[str, str], str]:
     Raises:
         ValueError: If ``which`` is neither "last" nor "best".
     """
-    if which not in get_args(Which):
-        raise ValueError(
-            f"which={which!r}, expected one of {list(get_args(Which))}: pass 'last' for values at "
-            "the last step, 'best' for the best along the run"
-        )
+    check_choice("which", which, Which)
     prefix = "best_" if which == "best" else ""
     return {
         (side, kind): f"{prefix}{side}_{kind}" for side in SIDES for kind in ("loss", "accuracy")

@@ -16,10 +16,10 @@ over the frozen_input control, which stand beside them in ``train(...).latent``.
 
 from __future__ import annotations
 
+from grok_interp.config import LEVEL as LEVEL
 from grok_interp.config import LandscapeConfig as LandscapeConfig
 from grok_interp.landscape.cells import Curves as Curves
-from grok_interp.landscape.cells import Store as Store
-from grok_interp.landscape.laws import LEVEL as LEVEL
+from grok_interp.landscape.cells import read as read
 from grok_interp.landscape.laws import PowerLaw as PowerLaw
 from grok_interp.landscape.laws import generalisation_law as generalisation_law
 from grok_interp.landscape.laws import norm_decay as norm_decay

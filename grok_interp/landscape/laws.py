@@ -22,12 +22,10 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.stats import norm as normal
 
-from grok_interp.config import check_choice
+from grok_interp.config import LEVEL, check_choice
 from grok_interp.landscape.cells import KEYS
-from grok_interp.milestones import onset
+from grok_interp.milestones import pressures, reached
 
-LEVEL = 0.9
-"""Accuracy at which a network counts as having memorised or generalised."""
 RESAMPLES = 200
 LEAST_SPREAD = 1e-3
 """Least standard deviation of log times that a fit may find: runs of one setting differ by more."""
@@ -71,8 +69,7 @@ def times(
             ("train", "train", train_level),
             ("test", "generalise", test_level),
         ):
-            # onset() asks for more than its level; here the level itself will do.
-            when = onset(by_step[f"{name}_accuracy"], math.nextafter(level, -math.inf))
+            when = reached(by_step[f"{name}_accuracy"], level)
             row |= {f"t_{short}": when.step, f"{short}_censored": when.censored}
         row["w_0"] = run["weight_norm"].iloc[0]
         row["w_generalise"] = by_step["weight_norm"].loc[row["t_generalise"]]
@@ -132,9 +129,7 @@ def generalisation_law(found: pd.DataFrame, *, time: str = "generalise", seed: i
             raise ValueError(
                 f"{name} is {values}, and each has a law of its own: pass the times of one"
             )
-    # Products that differ by rounding alone are one place.
-    products = (found["lr"] * found["weight_decay"]).to_numpy(float)
-    pressure = np.array([float(f"{product:.9g}") for product in products])
+    pressure = pressures(found)
     steps = found[f"t_{time}"].to_numpy(float)
     if not (pressure > 0).all() or not (steps > 0).all():
         raise ValueError(

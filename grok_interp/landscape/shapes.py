@@ -4,12 +4,13 @@ For each seed, of the train loss ``L(alpha)`` and the test loss ``U(alpha)`` of 
 one rule of the learning rate, on logarithmic axes::
 
     w_c          vertex of the parabola through U's smallest value and its two neighbours
-    fitted       alphas at which L is at most a tenth of what it is at the smallest alpha
+    fitted       alphas at which L is at most a tenth of the loss of the best constant answer, which learning
+                 nothing reaches
     left_arm     log10 of U at the smallest alpha over U's minimum
     right_arm    the same at the largest alpha that is fitted: what is not learned cannot fail to generalise
     zone         the Goldilocks zone: alphas around the minimum where U is at most halfway up its lower arm,
                  as a logarithm, U^2 <= min U * min(U at the ends of the arms); interpolated
-    corner       least alpha from which on all are fitted
+    corner       least alpha from which on all are fitted, where the smallest is not
 
 and over seeds the mean (of alphas the geometric one) with a bootstrap interval. The interval is that of
 seeds on one grid of alphas; how far the grid leaves w_c open, ``w_c_left`` to ``w_c_right`` say. The names
@@ -23,17 +24,15 @@ reported as such (``interior`` below 1).
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from grok_interp.config import check_choice
+from grok_interp.config import Which, check_choice
 from grok_interp.verdict import bootstrap_mean
 
-Which = Literal["last", "best"]
 CORNER = 0.1
-"""Share of the train loss at the smallest alpha that it must come down to."""
+"""Share of the best constant answer's loss that the train loss must come down to."""
 ARM = math.log10(2)
 """An arm of a U goes up at least twofold."""
 TINY = 1e-12
@@ -50,9 +49,9 @@ DEFINITIONS = {
     "right_arm": "the same at the largest alpha whose train loss is fitted",
     "interior": "share of seeds whose minimum lies inside the alphas",
     "u": "share of seeds with a U: inside, both arms at least twofold",
-    "corner": "least alpha from which on the train loss is a tenth of that at the smallest alpha",
+    "corner": "least alpha from which on the train loss is a tenth of a constant answer's",
     "fitted_to": "largest alpha at which it is",
-    "l": "share of seeds with an L: the train loss comes down to a tenth and stays there",
+    "l": "share of seeds with an L: the train loss comes down to that and stays there",
     "diverged": "share of alphas whose losses are not finite",
     "peak_accuracy": "largest test accuracy over alphas",
     "alpha_of_peak": "alpha at which it is reached",
@@ -80,12 +79,14 @@ def numbers(frame: pd.DataFrame, which: Which | str = "last") -> pd.DataFrame:
         ValueError: If a column is missing, a network occurs twice, seeds have different alphas, or
             there are fewer than three of them.
     """
-    check_choice("which", which, get_args(Which))
+    check_choice("which", which, Which)
     prefix = "best_" if which == "best" else ""
     columns = [
         f"{prefix}{side}_{kind}" for side in ("train", "test") for kind in ("loss", "accuracy")
     ]
-    missing = {"alpha", "seed", "size", "lr_rule", "weight_norm", *columns} - set(frame)
+    missing = {"alpha", "seed", "size", "lr_rule", "weight_norm", "constant_loss", *columns} - set(
+        frame
+    )
     if missing:
         raise ValueError(f"the frame has no column {sorted(missing)}: pass landscape.reduced(...)")
     rows = []
@@ -129,7 +130,7 @@ def _of_seed(frame: pd.DataFrame, prefix: str) -> dict[str, float]:
         found |= {"peak_accuracy": float(accuracy[best]), "alpha_of_peak": math.exp(x[best])}
     if not finite[0]:
         return found  # nothing to compare with
-    level = train[0] + math.log(CORNER)
+    level = math.log(CORNER * float(frame["constant_loss"].iloc[0]))
     fitted = finite & (train <= level)
     place, end = int(test.argmin()), int(np.flatnonzero(fitted)[-1]) if fitted.any() else 0
     interior = 0 < place < int(np.flatnonzero(finite)[-1])
@@ -155,9 +156,10 @@ def _of_seed(frame: pd.DataFrame, prefix: str) -> dict[str, float]:
         }
     if fitted.any():
         found["fitted_to"] = math.exp(x[end])
-    after = int(np.flatnonzero(~fitted)[-1]) + 1  # the first alpha is never fitted
-    if after < len(x):
-        found |= {"corner": math.exp(_crossing(x, train, after - 1, level)), "l": 1.0}
+    unfitted = np.flatnonzero(~fitted)
+    if not fitted[0] and fitted[-1]:
+        corner = _crossing(x, train, int(unfitted[-1]), level)
+        found |= {"corner": math.exp(corner), "l": 1.0}
     return found
 
 

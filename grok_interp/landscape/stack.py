@@ -26,19 +26,27 @@ EXAMPLES_AT_ONCE = 1000
 """Examples that are evaluated at a time, which bounds the memory."""
 DRAWS = 1_000_003
 """Keeps apart what networks of different seeds draw at different steps."""
+MEASURED = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "weight_norm")
+"""What an evaluation measures."""
 NOT_HERE = {
     "trainable": "set requires_grad on its parameters",
-    "loss": "the problem's own loss is trained on: leave it out",
+    "loss": "the problem's own loss is trained on",
     "matmul_precision": "call torch.set_float32_matmul_precision yourself",
-    "stop": "all steps are taken, since the networks of a stack step together: leave it out",
+    "stop": "all steps are taken, since the networks of a stack step together",
+    "stop_evaluations": "all steps are taken",
+    "checkpoint_every": "no weights are stored",
+    "checkpoint_steps": "no weights are stored",
 }
-"""Fields of TrainConfig that have no meaning here, and what to do instead."""
+"""Fields of TrainConfig that have no meaning here, and what to do or know instead."""
 TRIED = 2
 """Examples on which it is tried whether the networks can be stacked."""
 
 
 class ModuleStack:
     """Networks of one architecture and all that stepping them needs.
+
+    Steps are taken in training mode, evaluations in evaluation mode, each network with buffers (running
+    statistics, say) of its own; what it draws, dropout's masks, follows from the seed and the step.
 
     Args:
         networks: Of one architecture; they are copied.
@@ -65,12 +73,7 @@ class ModuleStack:
         configs: Sequence[TrainConfig],
     ) -> None:
         self._problem, self._data, self._config = problem, data, configs[0]
-        for name, advice in NOT_HERE.items():
-            value = getattr(self._config, name)
-            if value != TrainConfig.__dataclass_fields__[name].default:
-                raise ValueError(
-                    f"{name}={value!r} is for HookedMLPs; with any other network {advice}"
-                )
+        check_settings(self._config)
         learning = [name for name, each in networks[0].named_parameters() if each.requires_grad]
         if not learning:
             raise ValueError(f"no parameter of {type(networks[0]).__name__} requires gradients")
@@ -89,6 +92,7 @@ class ModuleStack:
         self._order: tuple[int, Tensor] | None = None
         self.stacked, self.why_not = True, ""
         before = {name: tensor.clone() for name, tensor in self._rest.items()}
+        self._skeleton.train()  # as in a step: what draws must draw in the trial
         trial = data.train.rows(slice(TRIED))
         with torch.no_grad():
             try:
@@ -96,7 +100,7 @@ class ModuleStack:
             except Exception as error:  # vmap raises what the operation that it does not know does
                 self.stacked, self.why_not = False, f"{type(error).__name__}: {error}"
             outputs = seeded(0, lambda: self._one(0, trial))
-        problem.check(outputs, trial.targets, data.train.targets, data.test.targets)
+        problem.check(outputs, data)
         self._rest = before  # running statistics have not seen the trial
 
     def __len__(self) -> int:
@@ -147,18 +151,8 @@ class ModuleStack:
                 right += self._problem.right(outputs, part.targets).sum(-1)
             columns |= {f"{name}_loss": losses / len(side), f"{name}_accuracy": right / len(side)}
         columns["weight_norm"] = sphere.norms(list(self.parameters.values()))
-        names = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "weight_norm")
-        table = torch.stack([columns[name].cpu() for name in names])
-        return [dict(zip(names, row, strict=True)) for row in table.T.tolist()]
-
-    def network(self, index: int) -> nn.Module:
-        """One of the networks as a module of its own."""
-        module = copy.deepcopy(self._skeleton)
-        tensors = self.parameters | self._rest
-        with torch.no_grad():
-            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-                tensor.copy_(tensors[name][index])
-        return module
+        table = torch.stack([columns[name].cpu() for name in MEASURED])
+        return [dict(zip(MEASURED, row, strict=True)) for row in table.T.tolist()]
 
     def _outputs(self, side: Side) -> Tensor:
         """What the networks give, ``[networks, examples, ...]``."""
@@ -186,3 +180,13 @@ class ModuleStack:
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, epoch_order(self._config.seed, epoch, len(train))
         return train.rows(self._order[1][place * self._size : (place + 1) * self._size])
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Raise ``ValueError`` if a field of :data:`NOT_HERE` is set."""
+    for name, advice in NOT_HERE.items():
+        value = getattr(config, name)
+        if value != TrainConfig.__dataclass_fields__[name].default:
+            raise ValueError(
+                f"{name}={value!r} is for HookedMLPs; with any other network {advice}: leave it out"
+            )
