@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from grok_interp import landscape, realdata
+from grok_interp import figures, landscape, realdata
 from grok_interp.config import HookedMLPConfig, LandscapeConfig, TaskConfig, TrainConfig
 from grok_interp.landscape_command import MODULAR_ALPHAS
 from grok_interp.problems import ModularProblem, Problem, teacher_student
@@ -181,6 +181,8 @@ def mixing() -> None:
     for column in ("test_loss", "test_accuracy"):
         print(column)
         show(frame.pivot_table(column, "mixing", "alpha"))
+    drawn = figures.mixing_map(frame, "Digits mixed with templates of their labels")
+    drawn.write_html(OUT / "mixing.html")
     for m, part in frame.groupby("mixing"):
         numbers = landscape.numbers(part).set_index("number")["value"]
         print(f"m = {m:g}: w_c {numbers['w_c']:.2f}, zone to {numbers['zone_high']:.2f}")
