@@ -6,6 +6,9 @@ tell apart; dashes and symbols differ as well, so that figures survive being pri
 
 from __future__ import annotations
 
+from grok_interp.figures.all_neurons import neuron_order as neuron_order
+from grok_interp.figures.all_neurons import wave_fits as wave_fits
+from grok_interp.figures.all_neurons import weight_maps as weight_maps
 from grok_interp.figures.comparisons import accuracy_by_width as accuracy_by_width
 from grok_interp.figures.comparisons import grokking_time as grokking_time
 from grok_interp.figures.comparisons import phase_diagram as phase_diagram
@@ -13,6 +16,7 @@ from grok_interp.figures.effects import ablation_curves as ablation_curves
 from grok_interp.figures.effects import effect_beside_controls as effect_beside_controls
 from grok_interp.figures.free_runs import generalisation_times as generalisation_times
 from grok_interp.figures.free_runs import norm_dynamics as norm_dynamics
+from grok_interp.figures.frequencies import frequency_census as frequency_census
 from grok_interp.figures.landscape_maps import data_size_map as data_size_map
 from grok_interp.figures.landscape_maps import latent_through_training as latent_through_training
 from grok_interp.figures.landscape_maps import mixing_map as mixing_map
@@ -21,7 +25,11 @@ from grok_interp.figures.landscapes import lu_curves as lu_curves
 from grok_interp.figures.learning import ipr_through_training as ipr_through_training
 from grok_interp.figures.learning import learning_curves as learning_curves
 from grok_interp.figures.learning import training_summary as training_summary
+from grok_interp.figures.neuron_cards import neuron_card as neuron_card
 from grok_interp.figures.pairs import preactivation_images as preactivation_images
+from grok_interp.figures.phases import RESIDUAL_BINS as RESIDUAL_BINS
+from grok_interp.figures.phases import phase_sum as phase_sum
+from grok_interp.figures.phases import residual_histogram as residual_histogram
 from grok_interp.figures.style import CHANCE as CHANCE
 from grok_interp.figures.style import CONTROL as CONTROL
 from grok_interp.figures.style import HARD_CONTROL as HARD_CONTROL
@@ -29,6 +37,4 @@ from grok_interp.figures.style import IDEAL as IDEAL
 from grok_interp.figures.style import TEST as TEST
 from grok_interp.figures.style import TRAIN as TRAIN
 from grok_interp.figures.style import WEIGHT as WEIGHT
-from grok_interp.figures.waves import RESIDUAL_BINS as RESIDUAL_BINS
 from grok_interp.figures.waves import neuron_waves as neuron_waves
-from grok_interp.figures.waves import residual_histogram as residual_histogram

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from grok_interp.figures.checks import one_row_each, require
 from grok_interp.figures.style import (
     CENSORED,
     draw_times,
     explain,
-    one_row_each,
     reference,
-    require,
     series_styles,
     styled,
 )

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from grok_interp.figures.checks import require
 from grok_interp.figures.style import (
     CHANCE,
     CONTROL,
@@ -16,7 +17,6 @@ from grok_interp.figures.style import (
     TEST,
     WEIGHT,
     reference,
-    require,
     styled,
 )
 from grok_interp.verdict import Verdict

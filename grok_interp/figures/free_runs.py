@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from grok_interp.figures.checks import one_row_each, one_value, require
 from grok_interp.figures.landscapes import RUN, SIDES, ZERO
 from grok_interp.figures.style import (
     CENSORED,
@@ -21,9 +22,6 @@ from grok_interp.figures.style import (
     draw_times,
     explain,
     log_floor,
-    one_row_each,
-    one_value,
-    require,
     series_styles,
     styled,
 )

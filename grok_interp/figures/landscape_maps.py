@@ -14,8 +14,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from grok_interp.config import Which, check_choice
+from grok_interp.figures.checks import one_row_each, one_value, require
 from grok_interp.figures.landscapes import ALPHA, RUN, SIDES, value_columns
-from grok_interp.figures.style import log_floor, one_row_each, one_value, require, styled
+from grok_interp.figures.style import log_floor, styled
 
 Metric = Literal["accuracy", "loss"]
 

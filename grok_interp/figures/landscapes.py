@@ -19,6 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from grok_interp.config import Which, check_choice
+from grok_interp.figures.checks import one_row_each, one_value, require
 from grok_interp.figures.learning import IDEAL_DASH
 from grok_interp.figures.style import (
     FLOORED,
@@ -32,10 +33,7 @@ from grok_interp.figures.style import (
     explain,
     log_floor,
     mark_steps,
-    one_row_each,
-    one_value,
     reference,
-    require,
     styled,
 )
 

@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 TRAIN, TEST, IDEAL = "#0072B2", "#D55E00", "#009E73"
 CONTROL, CHANCE, WEIGHT = "#6E6E6E", "#9A9A9A", "#222222"
 HARD_CONTROL = "#CC79A7"
+READOUT, COSINE = "#56B4E9", "#E69F00"
+"""The weights of W_out beside those of W_in, which are WEIGHT; the cosine beside the square wave."""
 MARGIN = {"l": 70, "r": 20, "t": 100, "b": 60}
 """Pixels around the plots."""
 LEGEND_GAP = 28
@@ -36,8 +38,8 @@ SERIES = (
     Series(IDEAL, "solid", "circle"),
     Series(CONTROL, "dash", "square"),
     Series(HARD_CONTROL, "dashdot", "diamond"),
-    Series("#56B4E9", "longdash", "cross"),
-    Series("#E69F00", "longdashdot", "x"),
+    Series(READOUT, "longdash", "cross"),
+    Series(COSINE, "longdashdot", "x"),
     Series(WEIGHT, "8px,2px,2px,2px", "star"),
 )
 """Sky blue and orange complete the palette; dots are left to lines of reference."""
@@ -80,33 +82,6 @@ def series_styles(names: Collection[str]) -> dict[str, Series]:
             "styles: draw them in several figures"
         )
     return dict(zip(names, SERIES, strict=False))
-
-
-def require(frame: pd.DataFrame, columns: Collection[str], source: str) -> None:
-    """Raise a ValueError that names ``source`` if a frame is empty or lacks a column."""
-    if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"got a {type(frame).__name__}, expected a pandas DataFrame: pass {source}")
-    missing = [name for name in columns if name not in frame]
-    if missing or len(frame) == 0:
-        raise ValueError(
-            f"the frame has {len(frame)} rows and no column {missing}, expected {list(columns)}: "
-            f"pass {source}"
-        )
-
-
-def one_value(frame: pd.DataFrame, column: str, advice: str) -> None:
-    """Raise a ValueError that ends with ``advice`` if a column has several values."""
-    values = frame[column].drop_duplicates().tolist()
-    if len(values) > 1:
-        raise ValueError(f"the rows are of the {column} {values}, expected one: {advice}")
-
-
-def one_row_each(frame: pd.DataFrame, columns: Collection[str], advice: str) -> None:
-    """Raise a ValueError that ends with ``advice`` if several rows agree in ``columns``."""
-    repeated = frame.duplicated(list(columns))
-    if repeated.any():
-        cell = frame.loc[repeated, list(columns)].iloc[0].to_dict()
-        raise ValueError(f"several rows are of the cell {cell}: {advice}")
 
 
 def log_floor(values: pd.DataFrame) -> float:

@@ -1,19 +1,18 @@
-"""Neurons as waves: their weights over one period, and the relation of their phases."""
+"""Neurons as waves: their weights over one period, with the square wave and the cosine of each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from grok_interp import waveforms
-from grok_interp.figures.style import CHANCE, IDEAL, TEST, WEIGHT, series_styles, styled
+from grok_interp.figures.checks import one_network
+from grok_interp.figures.style import COSINE, IDEAL, WEIGHT, styled
 from grok_interp.neurons import MATRICES, NeuronTable
 from grok_interp.tasks import NO_COORDINATE
-
-RESIDUAL_BINS = 60
 
 
 def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.Figure:
@@ -24,9 +23,21 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
 
     Args:
         table: A table of one network.
-        neurons: Which neurons, one row each; those without a frequency stay empty.
+        neurons: Which neurons, one row each; columns without a frequency stay empty.
         title: Title of the figure.
+
+    Returns:
+        Three panels a neuron, each with the traces "weight", "square wave" and "cosine".
+
+    Raises:
+        ValueError: If the table holds a batch, or no neuron is asked for.
+        IndexError: If there is no such neuron.
     """
+    one_network(table)
+    if not neurons:
+        raise ValueError("no neuron to draw, expected at least one index: pass neurons=[0], say")
+    for neuron in neurons:
+        check_neuron(table, neuron)
     figure = make_subplots(
         rows=len(neurons),
         cols=3,
@@ -34,47 +45,86 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
         horizontal_spacing=0.06,
         vertical_spacing=0.25 / max(1, len(neurons)),
         subplot_titles=[
-            f"neuron {neuron}, {name}: k={int(table.frequency[row, neuron])}, "
-            f"R2 square {float(table.r2_square[row, neuron]):.2f}, "
-            f"cosine {float(table.r2_cosine[row, neuron]):.2f}"
+            f"neuron {neuron}, {name}: {fits_in_words(table, row, neuron)}"
             for neuron in neurons
             for row, name in enumerate(MATRICES)
         ],
     )
-    turns = waveforms.turns(table.modulus, table.frequency, table.phase.nan_to_num())
-    columns, square, cosine = table.columns, table.waves("square"), table.waves("cosine")
     for row in range(3):
-        where, points = _points(table, row)
         for line, neuron in enumerate(neurons):
-            t = turns[row, where, neuron].cpu().numpy()
-            order = np.argsort(t, kind="stable")
-            for name, values, style in (
-                ("weight", columns, {"mode": "markers", "marker": {"color": WEIGHT, "size": 4}}),
-                (
-                    "square wave",
-                    square,
-                    {"mode": "lines", "line": {"color": IDEAL, "shape": "hvh"}},
-                ),
-                ("cosine", cosine, {"mode": "lines", "line": {"color": TEST, "dash": "dot"}}),
-            ):
-                figure.add_scatter(
-                    x=t[order],
-                    y=values[row, points, neuron].cpu().numpy()[order],
-                    name=name,
-                    legendgroup=name,
-                    showlegend=line == 0 and row == 0,
-                    row=line + 1,
-                    col=row + 1,
-                    **style,
-                )
+            for trace in wave_traces(table, row, neuron):
+                trace.update(legendgroup=trace.name, showlegend=line == row == 0)
+                figure.add_trace(trace, row=line + 1, col=row + 1)
     figure.update_xaxes(title="place in the period (turns)", row=len(neurons))
     figure.update_yaxes(title="weight about mean", title_font_size=11, col=1)
     figure.update_annotations(font_size=11)
     return styled(figure, title, 140 + 150 * len(neurons))
 
 
-def _points(table: NeuronTable, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates that tokens or classes have, and which token or class each is."""
+def check_neuron(table: NeuronTable, neuron: int) -> None:
+    """Raise an IndexError if the network has no such neuron."""
+    if not 0 <= neuron < table.d_mlp:
+        raise IndexError(
+            f"neuron {neuron} is not in 0..{table.d_mlp - 1}: pass one of the table's {table.d_mlp}, "
+            "such as int(table.neuron_amplitude.nan_to_num().argmax())"
+        )
+
+
+def fits_in_words(table: NeuronTable, row: int, neuron: int) -> str:
+    """Frequency of a column and its R2 to both waves, in two lines."""
+    k = int(table.frequency[row, neuron])
+    if k == 0:
+        return "constant<br>no frequency"
+    square, cosine = float(table.r2_square[row, neuron]), float(table.r2_cosine[row, neuron])
+    return f"k={k}<br>R2 square {square:.2f}, cosine {cosine:.2f}"
+
+
+def wave_traces(table: NeuronTable, row: int, neuron: int) -> tuple[go.Scatter, ...]:
+    """A column over its period, its square wave and its cosine; empty without a frequency.
+
+    Args:
+        table: A table of one network.
+        row: Which matrix: 0, 1 or 2 for W_a, W_b, W_out.
+        neuron: Which neuron.
+
+    Returns:
+        Three traces, "weight", "square wave" and "cosine", sorted by place in the period (turns).
+    """
+    where, points = known_points(table, row)
+    t, order = np.empty(0), np.empty(0, dtype=int)
+    if table.frequency[row, neuron] > 0:
+        one = slice(neuron, neuron + 1)
+        turns = waveforms.turns(table.modulus, table.frequency[row, one], table.phase[row, one])
+        t = turns[where, 0].cpu().numpy()
+        order = np.argsort(t, kind="stable")
+    drawn = (
+        ("weight", table.columns, {"mode": "markers", "marker": {"color": WEIGHT, "size": 4}}),
+        ("square wave", table.waves("square"), _line(IDEAL, "solid") | {"line_shape": "hvh"}),
+        ("cosine", table.waves("cosine"), _line(COSINE, "dash")),
+    )
+    return tuple(
+        go.Scatter(
+            x=t[order],
+            y=values[row, points, neuron].cpu().numpy()[order],
+            name=name,
+            hovertemplate="%{x:.3f} turns: %{y:.3g}",
+            **style,
+        )
+        for name, values, style in drawn
+    )
+
+
+def known_points(table: NeuronTable, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates that tokens or classes have, and which token or class each is.
+
+    Args:
+        table: A table of any batch shape.
+        row: Which matrix: 0, 1 or 2 for W_a, W_b, W_out.
+
+    Returns:
+        Points of Z_m, and the token (of W_a, W_b) or class (of W_out) that each is; those without a
+        coordinate are left out.
+    """
     coordinates = table.coordinates
     if row < 2:
         values = (coordinates.a, coordinates.b)[row].numpy()
@@ -84,35 +134,5 @@ def _points(table: NeuronTable, row: int) -> tuple[np.ndarray, np.ndarray]:
     return where, coordinates.readout.numpy()[where]
 
 
-def residual_histogram(tables: Mapping[str, NeuronTable], title: str) -> go.Figure:
-    """Phase residuals of neurons with one frequency, weighted by amplitude.
-
-    Phases without relation are uniform: the dotted line.
-
-    Args:
-        tables: Tables by what they are of: trained, untrained and frozen-input, or one for each
-            optimiser; at most as many as there are styles (six).
-        title: Title of the figure.
-
-    Raises:
-        ValueError: If there are more tables than styles.
-    """
-    figure = go.Figure()
-    edges = np.linspace(-np.pi, np.pi, RESIDUAL_BINS + 1)
-    centres = (edges[1:] + edges[:-1]) / 2
-    for name, style in series_styles(tables).items():
-        table = tables[name]
-        residual = table.phase_residual.cpu().numpy()
-        known = ~np.isnan(residual)
-        weight = table.neuron_amplitude.cpu().numpy()[known]
-        height, _ = np.histogram(residual[known], edges, weights=weight / max(weight.sum(), 1e-30))
-        line = {"color": style.colour, "shape": "hvh", "dash": style.dash}
-        figure.add_scatter(x=centres, y=height, name=name, mode="lines", line=line)
-    figure.add_hline(
-        y=1 / RESIDUAL_BINS, line={"color": CHANCE, "dash": "dot"}, annotation_text="no relation"
-    )
-    signs = sorted({"-" if table.coordinates.sign < 0 else "+" for table in tables.values()})
-    axis = f"phase residual phi_a {'/'.join(signs)} phi_b - phi_out (rad)"
-    figure.update_xaxes(title=axis, range=[-np.pi, np.pi])
-    figure.update_yaxes(title="share of neurons, by amplitude", rangemode="tozero")
-    return styled(figure, title, 380)
+def _line(colour: str, dash: str) -> dict[str, str]:
+    return {"mode": "lines", "line_color": colour, "line_dash": dash}
