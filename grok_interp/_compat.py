@@ -36,7 +36,10 @@ def generic_activation_patch() -> Any:
 
 
 def interchange() -> Any:
-    """The module ``transformer_lens.tools.analysis.interchange``.
+    """Import TransformerLens' tools for interchanging subspaces.
+
+    Returns:
+        The module ``transformer_lens.tools.analysis.interchange``.
 
     Raises:
         RuntimeError: Before transformer-lens 4.
@@ -48,10 +51,13 @@ def interchange() -> Any:
 
 
 def bridge_class() -> Any:
-    """The class ``TransformerBridge``.
+    """Import the class of one-layer transformers with hooks.
+
+    Returns:
+        ``transformer_lens.model_bridge.TransformerBridge``.
 
     Raises:
-        RuntimeError: If the installed transformer-lens has no ``boot_native``.
+        RuntimeError: If the installed transformer-lens has no ``boot_native``, as before 4.
     """
     _need_fourth("one-layer transformers")
     from transformer_lens.model_bridge import TransformerBridge

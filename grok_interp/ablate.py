@@ -70,11 +70,11 @@ def curve(
 
     Args:
         model: A HookedMLP, in any scope, or the weights of one network.
-        order: Neurons in the order of ablation, such as :func:`ranking` gives; or a set of neurons
+        order: Neurons in the order of ablation, such as :func:`.orders.ranking` gives; or a set of neurons
             (indices or mask), with ``counts=[len(set)]``.
         pairs: What to measure on: all pairs of a task, both sides of a split (with label noise also
             its training pairs by whether their label is corrupted), or pairs by name.
-        kind: As for :class:`Neurons`; means and rows are those of the pairs measured on.
+        kind: As for :class:`.Neurons`; means and rows are those of the pairs measured on.
         hook_name: ``hook_post`` or ``hook_pre``.
         counts: Numbers of neurons to ablate; None for 17 from none to all.
         draws: Random orders to compare with.
@@ -84,7 +84,7 @@ def curve(
         One row for each set of pairs and count: ``pairs``, ``n``, ``accuracy``, ``loss`` (mean
         cross-entropy in nats), and for both ``random_..._mean``, ``_min``, ``_max`` over draws of
         as many neurons, each like one of the ablated in how far its ablation moves the logits over
-        these pairs (:func:`change_norms`, :func:`matched_sets`); ``random_overlap``, the mean share of
+        these pairs (:func:`.change_norms`, :func:`.matched_sets`); ``random_overlap``, the mean share of
         the random neurons that are among the ablated ones, where the control says nothing; and
         ``random_norm``, the mean ratio of the sets' norms (roots of summed squares), which is 1 for a
         match.

@@ -12,8 +12,8 @@ the read-out adds ``A^3 / 2`` times ``cos(2 pi k (u + s v - t) / m)`` of each ne
 a peak at t = u + s v, once frequencies are spread over 1..(m-1)//2. The rest, at 2u, 2v and u - s v,
 carries random phases and cancels as ``1/sqrt(N)`` does (:mod:`.leakage`).
 
-    Gromov, arXiv 2301.02679, section 3, for sums with quadratic activations. ReLU, square waves,
-    products and read-outs F that are not one-to-one go beyond it.
+Source: Gromov, arXiv 2301.02679, section 3, for sums with quadratic activations. ReLU, square waves,
+products and read-outs F that are not one-to-one go beyond it.
 
 - ReLU holds the same wave, ``8 / (3 pi^2) A cos(..)`` of cosines and ``A / pi cos(..)`` of square waves,
   beside harmonics that the read-out does not hear, so it needs more neurons.
@@ -48,7 +48,7 @@ SUM_COEFFICIENT: dict[tuple[str, str], float] = {
     ("relu", "cosine"): 8 / (3 * math.pi**2),
     ("relu", "square"): 1 / math.pi,
 }
-"""Amplitude of ``cos(alpha + beta)`` in ``act(wave(alpha) + wave(beta))`` at A = 1, in the continuum:
+"""Amplitude of ``cos(alpha + beta)`` in ``act(wave(alpha) + wave(beta))`` at A = 1, in the continuum.
 ``(cos alpha + cos beta)^2`` holds it once; ``|cos((alpha + beta) / 2)|`` is ``2/pi (1 + 2/3 cos(alpha +
 beta) + ..)``; and square waves of level pi/4 multiply to ``(pi/4)^2 (4/pi)^2 cos alpha cos beta + ..``."""
 DEGREE = {"quadratic": 3, "relu": 2}
@@ -82,7 +82,10 @@ def solution(
         seed: Seed of the phases, or a generator.
         act_fn: ``"quadratic"`` or ``"relu"``.
         input_waveform: ``"cosine"``, or ``"square"`` at the level whose fundamental is A.
-        output_scale: Factor on ``post @ W_out``, as in :class:`HookedMLPConfig`; A makes up for it.
+        output_scale: Factor on ``post @ W_out``, as in :class:`.HookedMLPConfig`; A makes up for it.
+
+    Returns:
+        A model of float32 weights without biases, and with seed None.
 
     Raises:
         ValueError: If no coordinates were found (it says what was tried), a name is unknown,
@@ -131,6 +134,10 @@ def columns(
         phase: phi_a and phi_b in radians; for a difference, of the wave in ``-v(b)``.
         amplitude: A, in the units of the weights.
         input_waveform: ``"cosine"`` or ``"square"``.
+
+    Returns:
+        ``[3, p, n]`` in the units of ``amplitude``: waves over the tokens of a, over those of b, and
+        over classes.
     """
     # A wave in -v with phase phi_b is one in v with phase -phi_b.
     own = torch.stack([phase[0], coordinates.sign * phase[1], circular.wrap(phase.sum(0))])
@@ -148,6 +155,9 @@ def _zero_neuron(task: ModularTask, act_fn: str, output_scale: float) -> Float64
     """A neuron for the class of pairs without coordinates: its logit is 1 if one operand has none.
 
     If both have none it is 4 for quadratic activations and 2 for ReLU.
+
+    Returns:
+        Its columns of W_a, W_b and the transpose of W_out.
     """
     assert task.coordinates is not None
     column = torch.zeros(3, task.p, 1, dtype=torch.float64)

@@ -23,11 +23,17 @@ from grok_interp.neurons import MATRICES, NeuronTable
 
 
 def frequency_energy(table: NeuronTable) -> Float[Tensor, "*batch k"]:
-    """Sum of squared :attr:`NeuronTable.neuron_amplitude` over the neurons of each k in 1..m//2.
+    """Sum of squared :attr:`.NeuronTable.neuron_amplitude` over the neurons of each frequency.
 
-    In squared units of the weights. Neurons whose three frequencies differ, or that have none, are
-    left out. The definition is this library's; arXiv 2301.05217, section 4, reads the frequencies of a
-    network off the norms of its embedding's Fourier components instead.
+    Neurons whose three frequencies differ, or that have none, are left out. The definition is this
+    library's; arXiv 2301.05217, section 4, reads the frequencies of a network off the norms of its
+    embedding's Fourier components instead.
+
+    Args:
+        table: The networks' table.
+
+    Returns:
+        ``energy_k`` for k in 1..m//2, in squared units of the weights.
     """
     k = table.frequency[..., 0, :]
     energy = torch.where(table.agrees, table.neuron_amplitude.square(), 0)

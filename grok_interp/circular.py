@@ -42,9 +42,15 @@ def _resultant(angle: Tensor, weight: Tensor | None, dim: int) -> tuple[Tensor, 
 def mean(
     angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1
 ) -> Float[Tensor, "..."]:
-    """Weighted circular mean ``mu`` along ``dim``, in (-pi, pi].
+    """Weighted circular mean ``mu`` along ``dim``.
 
-    NaN where every angle is NaN or the weights sum to zero.
+    Args:
+        angle: Radians; NaN has no weight.
+        weight: Nonnegative, broadcast to ``angle``; None for equal weights.
+        dim: The axis that is averaged over.
+
+    Returns:
+        Radians in (-pi, pi]; NaN where every angle is NaN or the weights sum to zero.
     """
     x, y = _resultant(angle, weight, dim)
     return torch.atan2(y, x)
@@ -53,7 +59,11 @@ def mean(
 def concentration(
     angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1
 ) -> Float[Tensor, "..."]:
-    """Weighted mean resultant length ``R`` along ``dim``: 1 if all angles agree, 0 if balanced."""
+    """Weighted mean resultant length ``R`` along ``dim``; arguments as for :func:`mean`.
+
+    Returns:
+        1 if all angles agree, 0 if they are balanced; NaN where no weight is left.
+    """
     x, y = _resultant(angle, weight, dim)
     return torch.hypot(x, y)
 
@@ -61,7 +71,11 @@ def concentration(
 def spread(
     angle: Float[Tensor, "..."], weight: Tensor | None = None, dim: int = -1
 ) -> Float[Tensor, "..."]:
-    """Weighted circular standard deviation ``sqrt(-2 ln R)`` along ``dim``, in radians."""
+    """Weighted circular standard deviation ``sqrt(-2 ln R)`` along ``dim``; arguments as for :func:`mean`.
+
+    Returns:
+        Radians, 0 if all angles agree, without bound as R goes to 0; NaN where no weight is left.
+    """
     return (-2 * concentration(angle, weight, dim).clamp(max=1).log()).abs().sqrt()
 
 
@@ -70,8 +84,15 @@ def weighted_median(
 ) -> Float[Tensor, "..."]:
     """Least value with at least half of the weight at or below it; NaN values carry no weight.
 
-    Meant for ``residual.abs()`` weighted by amplitude, so that neurons that hardly speak do not
-    vote. NaN where no weight is left.
+    Meant for ``residual.abs()`` weighted by amplitude, so that neurons that hardly speak do not vote.
+
+    Args:
+        value: Numbers; NaN for those that do not count.
+        weight: Nonnegative, broadcast to ``value``.
+        dim: The axis of which the median is taken.
+
+    Returns:
+        In the units of ``value``; NaN where no weight is left.
     """
     known = ~value.isnan()
     weight = torch.where(known, weight.expand_as(value), 0)

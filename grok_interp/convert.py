@@ -1,18 +1,18 @@
 """Models read from the files of other projects, without running anything that they hold.
 
 Each network is folded exactly into ``logits = act(W_in[0, a] + W_in[1, b] + b_in) @ W_out``
-(:class:`HookedMLP`), but for the last, which becomes a ``TransformerBridge``:
+(:class:`~grok_interp.hooked_mlp.HookedMLP`), but for the last, which becomes a ``TransformerBridge``:
 
-================  ===============  ================================================================
-format            source           network
-================  ===============  ================================================================
-feature_learning  arXiv 2602.16849 ``mlp.W_out relu(mlp.W_in (e_a + e_b))``, one embedding for both
-text_matrices     arXiv 2301.02679 ``([e_a, e_b] fc1)^2 fc2``, as fc1.csv and fc2.csv in a folder
-pizza             arXiv 2306.17844 ``unembed relu(l1 [embed_a, embed_b] + bias)``, "model D"
-linear_pair       arXiv 2310.13061 ``fc2 (fc1 [e_a, e_b])^2``, two ``nn.Linear``, biases if any
-two_embeddings    arXiv 2302.03025 ``relu([W_x[a], W_y[b]] W) W_U``
-transformer       arXiv 2301.05217 one layer on (a, b, =), transposed against TransformerLens
-================  ===============  ================================================================
+================  ================  ================================================================
+format            source            network
+================  ================  ================================================================
+feature_learning  arXiv 2602.16849  ``mlp.W_out relu(mlp.W_in (e_a + e_b))``, one embedding for both
+text_matrices     arXiv 2301.02679  ``([e_a, e_b] fc1)^2 fc2``, as fc1.csv and fc2.csv in a folder
+pizza             arXiv 2306.17844  ``unembed relu(l1 [embed_a, embed_b] + bias)``, "model D"
+linear_pair       arXiv 2310.13061  ``fc2 (fc1 [e_a, e_b])^2``, two ``nn.Linear``, biases if any
+two_embeddings    arXiv 2302.03025  ``relu([W_x[a], W_y[b]] W) W_U``
+transformer       arXiv 2301.05217  one layer on (a, b, =), transposed against TransformerLens
+================  ================  ================================================================
 
 Formats are told apart by the names of their tensors, and each size is checked wherever it occurs. A
 file is in one orientation throughout, so one matrix that is not square tells which; where the sizes
@@ -75,11 +75,14 @@ class Format:
         return self.shapes.keys() <= tensors.keys() <= self._all().keys()
 
     def mismatch(self, tensors: Mapping[str, Tensor], *, transposed: bool = False) -> str | None:
-        """Why the shapes do not fit together, or None if they do.
+        """Say why shapes do not fit together.
 
         Args:
             tensors: The tensors by name.
             transposed: Whether to read every matrix the other way round.
+
+        Returns:
+            The tensor that does not fit, its shape and the expected one, in words; None if all fit.
         """
         known: dict[str, int] = {}
         for name, spec in self._all().items():
@@ -135,7 +138,10 @@ class Source:
             )
 
     def model(self) -> Any:
-        """The network: a HookedMLP, or a ``TransformerBridge`` for ``"transformer"``.
+        """Make the network.
+
+        Returns:
+            A :class:`~grok_interp.hooked_mlp.HookedMLP`, or a ``TransformerBridge`` for ``"transformer"``.
 
         Raises:
             ValueError: Naming the file, if the sizes are below what a model needs.
@@ -160,10 +166,14 @@ class Source:
 def load(
     path: str | Path, format: FormatName | str | None = None, act_fn: str | None = None
 ) -> Any:
-    """Read a network from another project's file; see :func:`read`.
+    """Read a network from another project's file; arguments and errors as for :func:`read`.
 
     Returns:
-        A HookedMLP, whose ``cfg`` holds p, d_mlp, activation and biases; or a ``TransformerBridge``.
+        A :class:`~grok_interp.hooked_mlp.HookedMLP`, whose ``cfg`` holds p, d_mlp, activation and biases;
+        or a ``TransformerBridge``.
+
+    Raises:
+        RuntimeError: If a transformer needs a newer transformer-lens.
     """
     return read(path, format, act_fn).model()
 
@@ -178,6 +188,9 @@ def read(
             Tensors may be under the key ``"model"``.
         format: Its format, where the shapes allow two readings; None recognises it.
         act_fn: The network's activation, which no file says; None takes that of the format's paper.
+
+    Returns:
+        What the file holds; :meth:`Source.model` makes the network of it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -288,9 +301,10 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
 
 
 def _folded(embeddings: Sequence[Tensor], W: Tensor) -> Tensor:
-    """``[2, p, d_mlp]``: each operand's embedding times its half of ``W [2*d_embed, d_mlp]``.
+    """Each operand's embedding times its half of ``W [2*d_embed, d_mlp]``.
 
-    In double precision, so that folding costs no more than one rounding.
+    Returns:
+        ``[2, p, d_mlp]``, multiplied in double precision, so that folding costs no more than one rounding.
     """
     halves = W.double().chunk(2)
     pairs = zip(embeddings, halves, strict=True)

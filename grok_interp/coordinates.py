@@ -60,12 +60,12 @@ class Coordinates:
 
     @property
     def direction(self) -> str:
-        """The direction of the grid of pairs along which the answer lies: ``"a+b"`` or ``"a-b"``."""
+        """The direction of the grid of pairs along which the answer lies, ``"a+b"`` or ``"a-b"``."""
         return "a+b" if self.sign > 0 else "a-b"
 
     @cached_property
     def incidence(self) -> Float[Tensor, "3 p m"]:
-        """What each token of a, of b, and each class sees of a wave on Z_m: 0, 1 or more points."""
+        """What each token of a, of b, and each class sees of a wave on Z_m, 0, 1 or more points."""
         p = len(self.a)
         matrix = torch.zeros(3, p, self.modulus, dtype=torch.float64)
         for index, values in enumerate((self.a, self.b)):
@@ -116,11 +116,14 @@ def identity_coordinates(p: int) -> Coordinates:
 
 
 def find(polynomial: Polynomial, labels: Int[Tensor, "p p"]) -> Coordinates | None:
-    """Coordinates in which the task of a polynomial is addition, or None when no such form was found.
+    """Look for coordinates in which the task of a polynomial is addition.
 
     Args:
         polynomial: The operation; its parts, outermost first, are where a sum is looked for.
         labels: Its value for each pair.
+
+    Returns:
+        Coordinates that hold exactly for all pairs that have them; None when no such form was found.
     """
     for table in polynomial.expressions():
         readout = _as_function_of(table, labels)
@@ -175,9 +178,12 @@ def _as_product(table: Tensor, p: int) -> Coordinates | None:
 
 
 def _constant_beside_product(table: Tensor, p: int) -> int:
-    """The one c for which ``table - c`` can be a product; 0 for a sum, of which c tells nothing.
+    """The one c for which ``table - c`` can be a product.
 
     ``(t - c)(t_00 - c) = (t_a0 - c)(t_0b - c)`` is linear in c.
+
+    Returns:
+        c in 0..p-1; 0 for a sum, of which c tells nothing.
     """
     corner, row, column = table[0, 0], table[0], table[:, 0]
     mixed = (table + corner - row - column[:, None]) % p

@@ -56,6 +56,9 @@ def generalisation_phase(
         test_accuracy: Share of held-out pairs, 0..1, on their true labels.
         label_noise: xi, the share of training labels redrawn, 0..1.
 
+    Returns:
+        The phase's name.
+
     Raises:
         ValueError: If a number is not in 0..1, as a percentage or NaN is not.
     """

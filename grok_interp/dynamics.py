@@ -68,7 +68,7 @@ DEFINITIONS = {
 def table(
     trajectory: Trajectory, recipe: Recipe | None = None, draws: int = 20, *, seed: int = 0
 ) -> pd.DataFrame:
-    """One row a checkpoint, indexed by step, with the columns of :data:`DEFINITIONS`.
+    """Measure every checkpoint of a run: accuracies, idealised accuracies and their excess, structure, norms.
 
     Args:
         trajectory: A run whose first checkpoint is its start.
@@ -76,8 +76,13 @@ def table(
         draws: Draws of the frozen_input control, the first from the run's own initial weights.
         seed: Seed of the draws.
 
+    Returns:
+        One row a checkpoint, indexed by step, with the columns of :data:`DEFINITIONS`, which says what each
+        is; accuracies over no pairs are NaN.
+
     Raises:
-        ValueError: If the task has no coordinates, the run has no checkpoints, or ``draws < 1``.
+        ValueError: If the task has no coordinates, the run has no checkpoints or not its first, or
+            ``draws < 1``.
     """
     if len(trajectory) == 0:
         raise ValueError(f"{trajectory!r} has no checkpoints to measure: train it first")
@@ -113,7 +118,13 @@ def table(
 def frozen_input(trajectory: Trajectory, draws: int = 20, seed: int = 0) -> MLPWeights:
     """Networks with input weights as a run's were at its start, read-outs fitted to its noisy labels.
 
-    The first draw has the run's own initial weights; see :func:`grok_interp.controls.frozen_input`.
+    Args:
+        trajectory: A run with a checkpoint.
+        draws: Number of networks, the first with the run's own initial weights.
+        seed: Seed of the others' input weights.
+
+    Returns:
+        Weights ``[draws, ...]``; see :func:`grok_interp.controls.frozen_input`.
     """
     first = trajectory[0]
     initial = first.weights().detach() if start_is_unknown(trajectory) else None

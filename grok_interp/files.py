@@ -41,6 +41,9 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     The folder is created if need be; if the block raises, ``path`` stays as it was. A process that
     is killed in the block leaves a file ``.<name>.*.tmp``, which :func:`clear_temporary` removes.
+
+    Yields:
+        The temporary path, to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -60,6 +63,12 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 def lock(folder: Path) -> FileLock:
     """Keep other processes from training in a folder until the lock is released, or this process ends.
+
+    Args:
+        folder: An existing folder; the lock is its file ``.lock``.
+
+    Returns:
+        The lock, held; its ``release()`` lets others in.
 
     Raises:
         RuntimeError: If another process is training there.
@@ -108,12 +117,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: object) -> None:
-    """Write JSON so that ``path`` is never half written; NaN, which JSON lacks, is refused."""
+    """Write JSON so that ``path`` is never half written; NaN, which JSON lacks, raises ``ValueError``."""
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(file: Path, advice: str) -> Any:
     """Read a JSON file.
+
+    Args:
+        file: The file.
+        advice: What to do when it cannot be read, for the error.
+
+    Returns:
+        What it holds: dicts, lists, text, numbers, booleans and None.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -132,6 +148,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
     Equal contents make equal bytes, which several entries of metadata, in the random order that
     safetensors writes them in, would not; so all are one entry, as JSON.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name.
+        metadata: Text by name, as :func:`read_metadata` gives it back.
     """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     entry = {METADATA: json.dumps(dict(metadata), sort_keys=True)}
@@ -144,9 +165,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def read_metadata(file: Path, advice: str) -> dict[str, str]:
     """Metadata of a whole safetensors file; its tensors are not read.
 
+    Args:
+        file: The file.
+        advice: What to do when it cannot be read, for the error.
+
+    Returns:
+        Text by name, as :func:`write_tensors` wrote it; empty for a file without.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: Naming the file, if it is not a whole safetensors file.
+        ValueError: Naming the file, if it is not a whole safetensors file, or its metadata is not ours.
     """
     with _opened(file, advice) as opened:
         entry = (opened.metadata() or {}).get(METADATA, "{}")
@@ -192,6 +220,9 @@ def read_tensors(
         advice: What to do when the file does not fit, for the error.
         names: Which of the tensors to read; None for all.
 
+    Returns:
+        The tensors by name, on the CPU.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: Naming the file and the tensor that is missing, extra, of another shape or
@@ -222,6 +253,13 @@ def read_torch_tensors(path: Path, advice: str) -> dict[str, Tensor]:
     """Tensors by name from what ``torch.save`` wrote, without running anything that it holds.
 
     They may be under the key ``"model"``, beside which other plain values may stand.
+
+    Args:
+        path: The file.
+        advice: What to do when it cannot be read, for the error.
+
+    Returns:
+        The tensors by name, detached and on the CPU.
 
     Raises:
         ValueError: Naming the file, if it asks to run code, is damaged, or holds anything else.
@@ -257,7 +295,14 @@ def read_torch_tensors(path: Path, advice: str) -> dict[str, Tensor]:
 
 
 def read_matrix(file: Path, advice: str) -> Tensor:
-    """A matrix of comma-separated decimals, a row a line, in double precision.
+    """A matrix of comma-separated decimals, a row a line.
+
+    Args:
+        file: A text file.
+        advice: What to do when it cannot be read, for the error.
+
+    Returns:
+        ``[lines, entries]``, in float64.
 
     Raises:
         ValueError: Naming the file and the line, if it is anything else.

@@ -51,6 +51,10 @@ class WeightFrequencies:
         neurons: Indices or mask of the neurons to change; None for all.
         task: Gives the coordinates; None for addition in token order.
         keep_constant: Whether columns keep their mean.
+
+    Raises:
+        ValueError: If the action or a matrix is unknown; or, when the model runs, if a frequency is not
+            in 1..m//2, a neuron is out of range, or the task does not fit.
     """
 
     action: Action | str
@@ -99,6 +103,10 @@ class LogitFrequencies:
         position: Which position of ``[batch, position, classes]`` to change; None for all.
         keep_constant: Whether the mean over classes stays.
         task: Says how many classes there are, and their coordinates.
+
+    Raises:
+        ValueError: If the action is unknown; or, when the model runs, if a frequency is not in 1..m//2,
+            or the hook point has fewer classes than the task.
     """
 
     action: Action | str
@@ -149,6 +157,10 @@ class GridFrequencies:
         keep_constant: Whether the mean over all pairs stays.
         task: Says which pairs there are, and their coordinates. Pairs without coordinates stay as
             they are.
+
+    Raises:
+        ValueError: If the action or a direction is unknown; or, when the model runs, if a frequency is
+            not in 1..m//2, or the rows are not all pairs of the task.
     """
 
     action: Action | str
@@ -201,6 +213,10 @@ class TokenFrequencies:
         position: Which position of ``[batch, position, features]`` to change; None for all.
         keep_constant: Whether the mean over this operand, a function of the other, stays.
         task: As for :class:`GridFrequencies`.
+
+    Raises:
+        ValueError: If the action or the operand is unknown; or, when the model runs, if a frequency is
+            not in 1..m//2, or the rows are not all pairs of the task.
     """
 
     action: Action | str
@@ -232,6 +248,13 @@ class TokenFrequencies:
 def coordinates_of(task: ModularTask | None, p: int) -> Coordinates:
     """The task's coordinates; those of addition mod p without a task.
 
+    Args:
+        task: A task, or None.
+        p: Number of tokens or classes of the tensor that is read in them.
+
+    Returns:
+        The coordinates.
+
     Raises:
         ValueError: If the task has none, or is of another modulus than p.
     """
@@ -247,9 +270,15 @@ def coordinates_of(task: ModularTask | None, p: int) -> Coordinates:
 def at_position(
     function: Callable[[Tensor], Tensor], position: int | None
 ) -> Callable[..., Tensor]:
-    """A hook function that changes one position of ``[batch, position, features]``.
+    """Make a hook function that changes one position of ``[batch, position, features]``.
 
-    With None it changes the whole tensor, whatever its axes after the first.
+    Args:
+        function: From an activation, without its position axis, to what takes its place.
+        position: Which position; None for the whole tensor, whatever its axes after the first.
+
+    Returns:
+        A function of ``(activation, hook)``, out of place. It raises ``ValueError`` if there is no such
+        position.
     """
 
     def hook_function(activation: Tensor, hook: Any) -> Tensor:
@@ -282,7 +311,14 @@ def on_lattice(
 
 
 def lattice_of(task: ModularTask, rows: int) -> Coordinates:
-    """The task's coordinates, for an activation with this many rows.
+    """The task's coordinates, for an activation with a row for each pair.
+
+    Args:
+        task: The task.
+        rows: How many rows the activation has.
+
+    Returns:
+        The coordinates; their ``lattice`` orders the rows.
 
     Raises:
         ValueError: If it has not one row for each pair, or the task has no coordinates.

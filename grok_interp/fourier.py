@@ -6,7 +6,7 @@ A real function ``w`` on Z_m is a constant plus one sinusoid for each frequency 
     X_k  = sum_n w[n] exp(-2 pi i k n / m),   A_k = 2 |X_k| / m,   phi_k = arg X_k
 
 For even m the Nyquist frequency k = m/2 has ``A = |X|/m`` and phase 0 or pi only. Power is energy:
-``power_k`` is the share of ``sum_n w[n]^2`` that frequency k carries (Parseval), so powers and the
+``power_k`` is the part of ``sum_n w[n]^2`` that frequency k carries (Parseval), so powers and the
 constant's energy add up to it.
 
 The bases are made once in float64 and cached. A product with the cached basis is used instead of an
@@ -54,6 +54,9 @@ def _cos_sin(m: int) -> tuple[Float[Tensor, "k m"], Float[Tensor, "k m"]]:
 
     The residue ``k n mod m`` is taken in integers, so no accuracy is lost for large k n, and the
     sine at Nyquist is 0 and not 1e-14, which a least-squares fit would take for a direction.
+
+    Returns:
+        Both ``[m//2, m]``, in float64.
     """
     residue = torch.outer(torch.arange(1, m // 2 + 1), torch.arange(m)) % m
     angle = 2 * math.pi * torch.arange(m, dtype=torch.float64) / m
@@ -76,7 +79,11 @@ def basis(
         dtype: Floating-point type of the result.
         device: Device of the result.
 
+    Returns:
+        Functions by row and points by column; the tensor is cached and shared by all callers.
+
     Raises:
+        TypeError: If ``m`` is not an int.
         ValueError: If ``m < 3``.
     """
     check_modulus(m)
@@ -93,6 +100,13 @@ def rounding_energy(x: Float[Tensor, "*batch n d"], n: Tensor | int) -> Float[Te
 
     A mean is off by a few units in the last place, so each of n points deviates by
     ``8 eps max|x|`` at the most.
+
+    Args:
+        x: Columns along dim -2.
+        n: Number of points in a column.
+
+    Returns:
+        ``n (8 eps max|x|)^2`` for each column, in squared units of ``x``.
     """
     low, high = x.aminmax(dim=-2, keepdim=True)
     step = ROUNDING_STEPS * torch.finfo(x.dtype).eps * torch.maximum(-low, high)
@@ -120,8 +134,12 @@ def transform_grid(activations: Float[Tensor, "pairs *features"]) -> Float[Tenso
     Args:
         activations: One row for each pair in the order of ``task.tokens``: (0, 0), (0, 1), ...
 
+    Returns:
+        ``[p, p, *features]`` with both axes in the order of :func:`basis`: constant, cos 1, sin 1, cos
+        2, ... In the units of the activations; a constant c is ``c p`` at ``[0, 0]``.
+
     Raises:
-        ValueError: If the number of rows is not a square.
+        ValueError: If the number of rows is not ``p * p`` for any p of at least 3.
     """
     p = math.isqrt(activations.shape[0])
     if p * p != activations.shape[0]:
@@ -253,6 +271,13 @@ def sinusoids(
         incidence: None when point i is coordinate i; the fit is then the Fourier transform.
         dtype: Floating-point type.
         device: Device.
+
+    Returns:
+        The fits; :meth:`Sinusoids.fit` applies them to columns of functions.
+
+    Raises:
+        TypeError: If ``m`` is not an int.
+        ValueError: If ``m < 3``.
     """
     check_modulus(m)
     if incidence is None:
@@ -296,6 +321,9 @@ def spectrum(x: Float[Tensor, "..."], dim: int = -1) -> Spectrum:
         x: Real function values; the length of ``dim`` is the modulus m.
         dim: The axis, which the frequency axis replaces.
 
+    Returns:
+        Amplitudes, phases and powers of k = 1..m//2 along ``dim``, the mean, and the energy about it.
+
     Raises:
         ValueError: If the axis is shorter than 3.
     """
@@ -335,9 +363,18 @@ def ipr(
 ) -> Float[Tensor, "..."]:
     """Inverse participation ratio of the spectrum along ``dim``: ``sum_k s_k^2`` of power shares s.
 
-    1 for a pure sinusoid, 1/(m//2) for power spread evenly; 0 for a constant function. With
-    ``include_constant`` the shares are those of ``|X_k|^2`` over k = 0..m//2, one-sided, the
-    variant of arXiv 2310.13061, in which a constant counts as a frequency of doubled energy.
+    Args:
+        x: Real function values; the length of ``dim`` is the modulus m.
+        dim: The axis of the function.
+        include_constant: Take the shares of ``|X_k|^2`` over k = 0..m//2, one-sided, the variant of
+            arXiv 2310.13061, in which a constant counts as a frequency of doubled energy.
+
+    Returns:
+        A number for each function: 1 for a pure sinusoid, 1/(m//2) for power spread evenly over frequencies,
+        0 for a constant function (with ``include_constant``, 1 for a constant and 0 for zero).
+
+    Raises:
+        ValueError: If the axis is shorter than 3.
     """
     if include_constant:
         return inverse_participation(transform(x, dim).abs().square(), dim)
@@ -355,7 +392,14 @@ def gini(power: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
     """Gini coefficient along ``dim`` of nonnegative values: 0 if equal, 1 - 1/n if one holds all.
 
     ``G = sum_i (2 i - n - 1) x_(i) / (n sum_i x_(i))`` with x sorted upwards and i from 1; used on
-    Fourier power in arXiv 2301.05217, section 5. 0 where all values are zero.
+    Fourier power in arXiv 2301.05217, section 5.
+
+    Args:
+        power: Nonnegative values, such as the power of a :class:`Spectrum`.
+        dim: The axis of the n values.
+
+    Returns:
+        In 0..1 - 1/n; 0 where all values are zero.
     """
     n = power.shape[dim]
     ordered = power.movedim(dim, -1).sort(-1).values
@@ -367,8 +411,15 @@ def gini(power: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
 def harmonic(k: Int[Tensor, "*shape"], order: int, m: int) -> Int[Tensor, "*shape"]:
     """Frequency in 1..m//2 at which the ``order``-th harmonic of ``k`` appears on Z_m.
 
-    On m points ``order * k`` and ``m - order * k`` are one frequency. 0 means that the harmonic is
-    a constant there (``order * k`` is a multiple of m).
+    On m points ``order * k`` and ``m - order * k`` are one frequency.
+
+    Args:
+        k: Frequencies.
+        order: Which harmonic; 1 is the frequency itself.
+        m: Modulus.
+
+    Returns:
+        ``min(order k mod m, -order k mod m)``; 0 where the harmonic is a constant (a multiple of m).
     """
     residue = k * order % m
     return torch.minimum(residue, m - residue)

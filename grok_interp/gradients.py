@@ -29,7 +29,7 @@ from grok_interp.losses import logit_gradients, pair_losses, pair_margins
 from grok_interp.weights import Activation, activation
 
 CHUNK_ELEMENTS = 1 << 20
-"""Activations held at a time, over networks, pairs and neurons: the fastest of 2^18 to 2^22 on cores
+"""Activations held at a time, over networks, pairs and neurons; the fastest of 2^18 to 2^22 on cores
 with 2 MiB of L2 cache each (benchmarks/train_step.py)."""
 DTYPES = (torch.float32, torch.float64)
 """Types that sparse products know on a CPU."""
@@ -94,7 +94,15 @@ class Lookup(torch.autograd.Function):
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some pairs of every network, ready to be looked up."""
+    """Some pairs of every network, ready to be looked up.
+
+    Attributes:
+        incidence: Which rows of W_in each pair adds up, all networks below one another.
+        labels: Of these pairs.
+        positions: Where the labels' logits are in the flattened logits.
+        minus_one: -1 for each row, which :func:`.logit_gradients` adds there.
+        pairs: Which of the batch's pairs these are.
+    """
 
     incidence: Incidence
     labels: Int[Tensor, "networks pairs"]
@@ -113,6 +121,10 @@ class Batch:
         d_mlp: Number of neurons, which with the number of networks decides the chunks.
         dtype: Type of the parameters.
         sort: Whether to make the chunks, which only a :class:`Stack` needs.
+
+    Attributes:
+        pairs: Number of pairs of each network.
+        chunks: The pairs in chunks of at most :data:`CHUNK_ELEMENTS` activations; empty unless sorted.
     """
 
     def __init__(

@@ -39,8 +39,11 @@ OPERANDS = ("a", "b")
 def side(rows: int) -> int:
     """The modulus p of a grid with ``p * p`` rows.
 
+    Returns:
+        p, at least 3.
+
     Raises:
-        ValueError: If the number of rows is not a square of at least 3.
+        ValueError: If the number of rows is not ``p * p`` for any p of at least 3.
     """
     p = math.isqrt(rows)
     if p * p != rows or p < 3:
@@ -53,6 +56,9 @@ def side(rows: int) -> int:
 
 def frequency_index(frequencies: Frequencies, p: int) -> Int[Tensor, " k"]:
     """Frequencies as a sorted tensor without repetitions; None means all, 1..p//2.
+
+    Returns:
+        Whole numbers, ascending, on the CPU.
 
     Raises:
         ValueError: If one is not a whole number in 1..p//2.
@@ -72,7 +78,7 @@ def frequency_index(frequencies: Frequencies, p: int) -> Int[Tensor, " k"]:
 
 
 def place(p: int, direction: str) -> Int[Tensor, " pairs"]:
-    """``i a + j b mod p`` for each pair, in the order (0, 0), (0, 1), ..."""
+    """``i a + j b mod p``, (i, j) of :data:`DIRECTIONS`, for each pair in the order (0, 0), (0, 1), ..."""
     check_choice("direction", direction, tuple(DIRECTIONS))
     i, j = DIRECTIONS[direction]
     n = torch.arange(p)
@@ -87,6 +93,10 @@ def along(
     Args:
         activations: One row for each pair, in the order of ``task.tokens``.
         direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``.
+
+    Returns:
+        Entry s is the mean over the pairs with ``i a + j b = s`` mod p, in the units of the
+        activations.
 
     Raises:
         ValueError: If the direction is unknown, or the rows are not a grid.
@@ -120,6 +130,9 @@ def part(
         direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``.
         frequencies: Which of 1..p//2; None for all.
 
+    Returns:
+        ``part`` of the module's equation at each pair, in the units of the activations.
+
     Raises:
         ValueError: If the direction or a frequency is unknown, or the rows are not a grid.
     """
@@ -142,6 +155,9 @@ def axis_part(
         activations: One row for each pair, in the order of ``task.tokens``.
         operand: ``"a"`` or ``"b"``.
         frequencies: Which of 1..p//2; None for all.
+
+    Returns:
+        The part at each pair, in the units of the activations; its mean over the operand is 0.
 
     Raises:
         ValueError: If the operand or a frequency is unknown, or the rows are not a grid.
@@ -172,6 +188,9 @@ def power_spectrum(
 
     Args:
         activations: One row for each pair, in the order of ``task.tokens``.
+
+    Returns:
+        Rows k_a = 0..p//2 and columns :func:`signed_frequencies`, in squared units of the activations.
 
     Raises:
         ValueError: If the rows are not a grid.

@@ -98,14 +98,15 @@ class HookedMLP(Scoped, Pretrained):
     """A two-layer MLP on pairs of tokens, with hooks on activations and on weights.
 
     Args:
-        config: A :class:`HookedMLPConfig`; or None, and its fields as keywords.
-        **fields: Fields of :class:`HookedMLPConfig` when ``config`` is None.
+        config: A :class:`.HookedMLPConfig`; or None, and its fields as keywords.
+        **fields: Fields of :class:`.HookedMLPConfig` when ``config`` is None.
 
     Attributes:
         cfg: The configuration; its ``device`` and ``dtype`` follow ``.to()``.
 
     Raises:
         ValueError: If a field is out of range or unknown.
+        TypeError: If ``p`` is not an int.
     """
 
     def __init__(
@@ -162,8 +163,12 @@ class HookedMLP(Scoped, Pretrained):
             output_scale: Factor on ``post @ W_out``.
             tied_operands: Whether both operands share W_in.
 
+        Returns:
+            The model; its ``cfg`` has the type and device of ``W_in``, and seed None.
+
         Raises:
             ValueError: If shapes or dtypes do not fit together, or an entry is not finite.
+            TypeError: If a weight is not a tensor.
         """
         if tied_operands and isinstance(W_in, Tensor):
             W_in = W_in.unsqueeze(0) if W_in.ndim == 2 else W_in
@@ -205,6 +210,12 @@ class HookedMLP(Scoped, Pretrained):
             cfg: The configuration.
             tensors: ``W_in``, ``W_out``, and ``b_in``, ``b_out`` where the configuration has them.
             act_fn: The callable, if the configuration says ``act_fn="custom"``.
+
+        Returns:
+            The model, with ``cfg`` as its configuration.
+
+        Raises:
+            ValueError: If the configuration says ``act_fn="custom"`` and no callable is given.
         """
         custom = cfg.act_fn == "custom"
         model = cls(replace(cfg, act_fn="identity") if custom else cfg, _empty=True)
@@ -291,11 +302,13 @@ class HookedMLP(Scoped, Pretrained):
         Args:
             tokens: int64 ``[batch, 2]``, values 0..p-1.
             labels: int64 ``[batch]``, needed for a loss.
-            return_type: ``"logits"`` (``[batch, p]``), ``"loss"`` (mean cross-entropy in nats), or
-                ``"both"``, as a tuple.
+            return_type: ``"logits"``, ``"loss"`` (mean cross-entropy in nats), or ``"both"``.
+
+        Returns:
+            Logits ``[batch, p]``; or the loss, a scalar; or (logits, loss).
 
         Raises:
-            TypeError: If tokens are not an int64 tensor.
+            TypeError: If tokens or labels are not an int64 tensor.
             ValueError: If their shape or range is wrong, the return type is unknown, or labels are
                 missing.
         """
@@ -336,7 +349,13 @@ class HookedMLP(Scoped, Pretrained):
         return ", ".join(f"{name}={value!r}" for name, value in asdict(self.cfg).items())
 
     def to_tokens(self, pairs: Any) -> Int[Tensor, "batch 2"]:
-        """Tokens from one pair ``(a, b)``, a sequence of pairs, an array or a tensor.
+        """Tokens from pairs of whole numbers.
+
+        Args:
+            pairs: One pair ``(a, b)``, or a sequence, an array or a tensor of them, values 0..p-1.
+
+        Returns:
+            int64 ``[batch, 2]`` on the model's device; a batch of one for one pair.
 
         Raises:
             TypeError: If the values are not whole numbers.
@@ -381,6 +400,10 @@ def from_module(module: nn.Module, p: int) -> HookedMLP:
         module: ``nn.Sequential(nn.Linear(2 * p, d_mlp), activation, nn.Linear(d_mlp, p))``, biases
             optional, leading ``nn.Flatten`` allowed.
         p: Modulus.
+
+    Returns:
+        A model with the weights copied and seed None; an activation other than ReLU, exact GELU and the
+        identity becomes a callable, with which a model cannot be saved.
 
     Raises:
         ValueError: If the module is not of that form or its sizes do not fit ``p``.

@@ -80,6 +80,9 @@ class IdealWeights:
             matrices: One or some of ``"W_a"``, ``"W_b"``, ``"W_out"``, and ``"W_in"`` for the first
                 two; None for all.
 
+        Returns:
+            Ideal weights that, as an intervention, replace only what is chosen.
+
         Raises:
             ValueError: If a neuron is out of range, a matrix unknown, or the strength not finite.
         """
@@ -168,7 +171,7 @@ def build(
 
     Args:
         table: What :func:`grok_interp.neurons.extract` found; its frequency mode is the recipe's.
-        recipe: A :class:`Recipe`; the keywords below replace its fields. Defaults: square waves
+        recipe: A :class:`.Recipe`; the keywords below replace its fields. Defaults: square waves
             in, cosines out, extracted amplitudes, own output phases.
         input_waveform: ``"square"``, ``"cosine"``, ``"trapezoid"``, or ``"sign"``: two values of
             the column's own, as :func:`binarise` has them, whatever the amplitude rule.
@@ -176,6 +179,10 @@ def build(
         amplitude: ``"extracted"`` or ``"uniform"``.
         output_phase: ``"own"``, or ``"phase_sum"``, which writes in the answer.
         keep_constant: Whether to keep the column means.
+
+    Returns:
+        Ideal weights, which as an intervention replace all neurons in all matrices;
+        :meth:`IdealWeights.select` chooses some.
 
     Raises:
         ValueError: If a name is unknown, or the recipe asks for another frequency mode than the
@@ -225,6 +232,12 @@ def binarise(table: NeuronTable, strength: float = 1.0, neurons: Any = None) -> 
         table: The network's table.
         strength: 0 leaves the weights, 1 makes them binary.
         neurons: As for :meth:`IdealWeights.select`.
+
+    Returns:
+        An intervention on W_in alone.
+
+    Raises:
+        ValueError: As for :meth:`IdealWeights.select`.
     """
     ideal = build(table, input_waveform="sign", keep_constant=True)
     return ideal.select(neurons, strength, "W_in")
@@ -233,7 +246,16 @@ def binarise(table: NeuronTable, strength: float = 1.0, neurons: Any = None) -> 
 def smooth(table: NeuronTable, strength: float = 1.0, neurons: Any = None) -> IdealWeights:
     """Move input columns towards their mean and the one sinusoid at their frequency.
 
-    Arguments as for :func:`binarise`.
+    Args:
+        table: The network's table.
+        strength: 0 leaves the weights, 1 makes them sinusoids.
+        neurons: As for :meth:`IdealWeights.select`.
+
+    Returns:
+        An intervention on W_in alone.
+
+    Raises:
+        ValueError: As for :meth:`IdealWeights.select`.
     """
     ideal = build(table, input_waveform="cosine", keep_constant=True)
     return ideal.select(neurons, strength, "W_in")

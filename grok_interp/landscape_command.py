@@ -28,7 +28,7 @@ ONLY_FOR = {
 }
 """Settings that only some problems have."""
 MODULAR_ALPHAS = (0.25, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 40.0)
-"""Where the landscape of a HookedMLP bends: its usual weights lie far to the left of the U's minimum."""
+"""Where the landscape of a HookedMLP bends; its usual weights lie far to the left of the U's minimum."""
 NUMBERS_MEAN = (
     "Loss against alpha, the factor on all initial weights, at which the weight norm is held. "
     "The test loss of a U is least at w_c; a right arm that is there at a fixed learning rate only may come "
@@ -54,9 +54,18 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
     a modular task, and ``landscape.html``. Finished cells are in ``curves/`` and ``latent/``, and are not
     trained again.
 
+    Args:
+        name: One of ``ProblemName``: ``"modular"``, ``"teacher_student"``, ``"images"``, ``"language"`` or
+            ``"molecules"``.
+        settings: Which networks, how they are trained, and where to.
+
+    Returns:
+        What training came to.
+
     Raises:
         ValueError: If a setting is for another problem, or out of range.
         FileExistsError: If the directory holds another landscape.
+        KeyboardInterrupt: As it came, after saying how much is kept.
     """
     what = problem(name, settings)
     how = settings.training(what.train)
@@ -124,6 +133,13 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
 
 def problem(name: str, settings: LandscapeRun) -> Problem | ModularProblem:
     """The problem of a name, as the settings say.
+
+    Args:
+        name: As for :func:`run`.
+        settings: Those of the command; what is not given is the problem's own way.
+
+    Returns:
+        The problem.
 
     Raises:
         ValueError: If a setting is for another problem.

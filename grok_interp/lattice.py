@@ -21,6 +21,12 @@ from grok_interp.weights import MLPWeights, SupportsWeights
 def coordinates_of(task: ModularTask) -> Coordinates:
     """Where the task is addition, for measures that have no meaning otherwise.
 
+    Args:
+        task: The task.
+
+    Returns:
+        Its coordinates.
+
     Raises:
         ValueError: If the task has no coordinates.
     """
@@ -31,6 +37,12 @@ def coordinates_of(task: ModularTask) -> Coordinates:
 
 def class_order(coordinates: Coordinates) -> Int[Tensor, " m"]:
     """The class at each coordinate of the sum.
+
+    Args:
+        coordinates: Where the task is addition.
+
+    Returns:
+        m different classes.
 
     Raises:
         ValueError: If several coordinates lead to one class, or one leads to none.
@@ -47,6 +59,13 @@ def class_order(coordinates: Coordinates) -> Int[Tensor, " m"]:
 
 def checked_logits(values: Tensor, task: ModularTask) -> Tensor:
     """Logits in float32 at least, if they have the task's classes.
+
+    Args:
+        values: Logits ``[..., p]``.
+        task: The task.
+
+    Returns:
+        The same logits; those in half precision as float32.
 
     Raises:
         ValueError: If the last axis is not the task's p classes.
@@ -65,6 +84,17 @@ def on_lattice(
     """All logits on the lattice, computed without gradients.
 
     The model runs on all pairs in the task's order, which interventions on the grid rely on.
+
+    Args:
+        model: Maps tokens to logits; see :mod:`.outputs`.
+        task: The task.
+        coordinates: Its coordinates.
+
+    Returns:
+        ``[m * m, *batch, p]``, pairs in the order of their coordinates.
+
+    Raises:
+        ValueError: If pairs have no lattice in the coordinates, or the model has another number of classes.
     """
     rows = coordinates.lattice
     return checked_logits(logits(model, task.tokens)[..., rows, :], task).movedim(-2, 0)
@@ -78,7 +108,17 @@ def centred(
 ) -> Float[Tensor, "pairs *batch classes"]:
     """Logits on the lattice less each pair's mean over classes, which no softmax sees.
 
-    Where a pair's logits are equal but for rounding they become exactly 0.
+    Args:
+        model: Maps tokens to logits; see :mod:`.outputs`.
+        task: The task.
+        coordinates: Its coordinates.
+        classes: Classes to take, in an order, as :func:`class_order` gives them; None for all as they are.
+
+    Returns:
+        ``[m * m, *batch, classes]``; exactly 0 where a pair's logits are equal but for rounding.
+
+    Raises:
+        ValueError: As for :func:`on_lattice`.
     """
     values = on_lattice(model, task, coordinates)
     if classes is not None:
@@ -117,6 +157,10 @@ def functions_of_pairs(
         task: The task, in whose coordinates pairs are ordered: (0, 0), (0, 1), ...
         neuron: Which neuron.
         label: Which class.
+
+    Returns:
+        ``[m * m]`` numbers by what they are, such as ``"logit of class 3"``, in the units of the
+        network.
 
     Raises:
         ValueError: If the task has no coordinates, the weights hold a batch, or there is no such

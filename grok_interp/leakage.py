@@ -36,10 +36,10 @@ class Leakage:
     (share 0), and a + b and a - b are one function.
 
     Attributes:
-        sum: Share along a + b, on which the answer depends, at k.
-        difference: Share along a - b at k; for subtraction these two change places.
-        a: Share at frequency 2k of a alone.
-        b: Share at frequency 2k of b alone.
+        sum (``[*batch, k]``): Share along a + b, on which the answer depends, at k.
+        difference (``[*batch, k]``): Share along a - b at k; for subtraction these two change places.
+        a (``[*batch, k]``): Share at frequency 2k of a alone.
+        b (``[*batch, k]``): Share at frequency 2k of b alone.
         modulus: m, which tells the two m with as many frequencies apart.
     """
 
@@ -51,7 +51,7 @@ class Leakage:
 
     @property
     def totals(self) -> dict[str, Float[Tensor, "*batch"]]:
-        """Shares over all frequencies: ``sum``, ``difference``, ``a alone`` and ``b alone``.
+        """Shares over all frequencies, as ``sum``, ``difference``, ``a alone`` and ``b alone``.
 
         For odd m every frequency is the double of one, so the last two are all that varies with one
         operand: what leaks at 2k, and what the constant of a column adds at k, which :meth:`at`
@@ -74,6 +74,9 @@ class Leakage:
 
         Args:
             frequency: k in 1..m//2; 0 (a neuron without one) gives NaN.
+
+        Returns:
+            Shares of the variance in 0..1 by where they are; NaN where the frequency is 0.
 
         Raises:
             ValueError: If there is not one for each, or one is above m//2.
@@ -98,8 +101,11 @@ def leakage_totals(networks: Mapping[str, Leakage]) -> pd.DataFrame:
     """:attr:`Leakage.totals` of several networks, one row each, for a table or a figure's titles.
 
     Args:
-        networks: :class:`Leakage` without batch axes by what it is of ("at init", "trained",
-            "analytic"); of logits or of activations.
+        networks: :class:`Leakage` without batch axes, of logits or of activations, by what it is of ("at
+            init", "trained", "analytic").
+
+    Returns:
+        A row for each, with columns ``sum``, ``difference``, ``a alone`` and ``b alone``.
     """
     rows = {
         name: {part: float(share) for part, share in found.totals.items()}

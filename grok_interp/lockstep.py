@@ -29,7 +29,7 @@ UNSTACKED = (
     *("steps", "stop", "stop_evaluations", "seed", "progress"),
     *("eval_every", "checkpoint_every", "checkpoint_steps"),
 )
-"""Fields of :class:`TrainConfig` in which networks of one stack may differ."""
+"""Fields of :class:`.TrainConfig` in which networks of one stack may differ."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Lockstep:
     """Stacked networks and all that stepping them needs.
 
     Args:
-        jobs: Of one :attr:`Job.shape`.
+        jobs: Of one :attr:`Job.shape`; one alone if it has hooks.
         done: Steps taken so far.
         state: The optimiser's state then; None at the start.
         parameters: Stacked parameters, if they are already; None stacks the models'. A single
@@ -150,9 +150,12 @@ class Lockstep:
         self.optimizer.step(number)
 
     def evaluate(self) -> list[dict[str, float]]:
-        """Metrics of each network; see :func:`grok_interp.training.train`.
+        """Measure loss, accuracy and norms of each network.
 
         With full batches the gradient found on the way is the next step's.
+
+        Returns:
+            Metrics by name for each network, as :func:`grok_interp.training.train` lists them.
         """
         train = Tally(self._config.loss, self._answers)
         self._differentiate(self._train, train)

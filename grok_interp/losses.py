@@ -25,7 +25,16 @@ def pair_losses(
     labels: Int[Tensor, "*#batch pairs"],
     kind: str = "cross_entropy",
 ) -> Float[Tensor, "*batch pairs"]:
-    """The loss of each pair, in nats, or for ``"mse"`` in squared units of the logits."""
+    """The loss of each pair, by the module's equations.
+
+    Args:
+        logits: Finite numbers.
+        labels: Classes in 0..p-1.
+        kind: ``"cross_entropy"``, ``"cross_entropy_float64"``, ``"mse"`` or ``"stablemax"``.
+
+    Returns:
+        In nats, or for ``"mse"`` in squared units of the logits.
+    """
     index = labels.expand(logits.shape[:-1]).unsqueeze(-1)
     if kind == "mse":
         # |x - e_y|^2 without the one-hot, but not as |x|^2 - 2 x_y + 1, which cancels near 0.
@@ -42,7 +51,7 @@ def pair_losses(
 def pair_margins(
     logits: Float[Tensor, "*batch pairs p"], labels: Int[Tensor, "*#batch pairs"]
 ) -> Float[Tensor, "*batch pairs"]:
-    """Correct logit minus the largest other one; a pair is right if this is positive."""
+    """Correct logit minus the largest other one, in the units of the logits; a pair is right if above 0."""
     index = labels.expand(logits.shape[:-1]).unsqueeze(-1)
     others = logits.scatter(-1, index, -math.inf).amax(-1)
     return logits.gather(-1, index).squeeze(-1) - others
@@ -63,8 +72,11 @@ def logit_gradients(
         logits: Contiguous.
         positions: Where the labels' logits are in ``logits.flatten()``, one a row.
         minus_one: -1 for each row.
-        kind: The loss.
+        kind: The loss, as for :func:`pair_losses`.
         out: Of the shape of ``logits``, contiguous.
+
+    Returns:
+        ``out``; a mean over rows is this divided by their number.
     """
     if kind == "cross_entropy":
         torch.softmax(logits, -1, out=out)
@@ -90,5 +102,8 @@ def _stablemax(logits: Tensor) -> Tensor:
     """``s(x)``: ``x + 1`` for ``x >= 0``, ``1 / (1 - x)`` below.
 
     The clamps keep the branch not taken finite, and lie away from 0, where the slope is 1.
+
+    Returns:
+        Positive numbers of the shape of ``logits``.
     """
     return torch.where(logits >= 0, logits.clamp(min=-0.5) + 1, 1 / (1 - logits.clamp(max=0)))

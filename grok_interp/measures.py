@@ -97,7 +97,7 @@ def margin(
     tokens: Tensor | None = None,
     labels: Tensor | None = None,
 ) -> Float[Tensor, "*batch pairs"]:
-    """Correct logit minus the largest other one, for each pair; arguments as for :func:`accuracy`."""
+    """Correct logit minus the largest other one, of each pair, in logits; arguments as :func:`accuracy`."""
     return over_pairs(model, task, tokens, labels, pair_margins)
 
 
@@ -135,6 +135,9 @@ def loss(
         labels: As for :func:`accuracy`.
         kind: A loss of :mod:`grok_interp.losses`; ``"mse"`` is a mean over all entries.
 
+    Returns:
+        In nats, or for ``"mse"`` in squared units of the logits; NaN for no pairs.
+
     Raises:
         ValueError: If the kind is unknown, or pairs are missing.
     """
@@ -144,10 +147,17 @@ def loss(
 
 
 def weight_norms(model: SupportsWeights | MLPWeights) -> dict[str, Float[Tensor, "*batch"]]:
-    """L2 norm of each weight tensor and of all together (``"total"``), each parameter counted once.
+    """L2 norm of each weight tensor and of all together, each parameter counted once.
 
     Operands that share an embedding count twice in MLPWeights, which hold it written out, and once
     for a HookedMLP.
+
+    Args:
+        model: A model, or weights with any batch axes.
+
+    Returns:
+        Norms by name (``"W_in"``, ``"W_out"``, ``"b_in"``, ``"b_out"`` where they exist) and ``"total"``, in
+        float64 and the units of the weights.
     """
     if isinstance(model, torch.nn.Module):
         tensors = {name.split(".")[-1]: (tensor, 0) for name, tensor in model.named_parameters()}

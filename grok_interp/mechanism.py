@@ -151,10 +151,13 @@ def key_frequencies(
     Args:
         model: One network.
         task: The task.
-        threshold: Share of the variance along a + b, in 0..1.
+        threshold: Share of the variance along a + b, in [0, 1).
+
+    Returns:
+        Whole numbers in 1..m//2, ascending, on the CPU; none if no share exceeds the threshold.
 
     Raises:
-        ValueError: As for :func:`sum_shares`, or if the threshold is not in 0..1, the model is a
+        ValueError: As for :func:`sum_shares`, or if the threshold is not in [0, 1), the model is a
             batch, or its logits do not vary along a + b.
     """
     if not 0 <= threshold < 1:

@@ -48,6 +48,9 @@ def onset(metric: pd.Series[Any], level: float) -> Onset:
             not above anything.
         level: The level.
 
+    Returns:
+        The step, or that the metric does not stay above the level within the run.
+
     Raises:
         ValueError: If nothing was measured.
     """
@@ -55,7 +58,18 @@ def onset(metric: pd.Series[Any], level: float) -> Onset:
 
 
 def reached(metric: pd.Series[Any], level: float) -> Onset:
-    """First step at which ``metric`` is at ``level`` or above, and stays so to the end; see :func:`onset`."""
+    """First step at which ``metric`` is at ``level`` or above, and stays so to the end.
+
+    Args:
+        metric: Values by step, as for :func:`onset`.
+        level: The level.
+
+    Returns:
+        The step, or that the metric does not stay there within the run.
+
+    Raises:
+        ValueError: If nothing was measured.
+    """
     return _from_then_on(metric, metric >= level)
 
 
@@ -71,7 +85,7 @@ def _from_then_on(metric: pd.Series[Any], holds: pd.Series[bool]) -> Onset:
 
 
 def pressures(found: pd.DataFrame) -> np.ndarray:
-    """``lr wd`` of each row; products that differ by rounding alone are one number."""
+    """``lr wd`` of each row of a table of runs; products that differ by rounding alone are one number."""
     products = (found["lr"] * found["weight_decay"]).to_numpy(float)
     return np.array([float(f"{product:.9g}") for product in products])
 
@@ -150,6 +164,9 @@ def milestones(metrics: pd.DataFrame, level: float = 0.99) -> Milestones:
             and one ``weight_norm_...`` for each parameter, indexed by step.
         level: The accuracy that counts as solved.
 
+    Returns:
+        When each happened, in steps, or that it did not.
+
     Raises:
         ValueError: If a column is missing or nothing was measured.
     """
@@ -225,6 +242,9 @@ def regimes(series: pd.Series[Any], n: int = 4, *, min_points: int = 3) -> Regim
         series: Values by step, at most a few thousand; an ``ipr`` of ``dynamics.table``, say.
         n: Number of segments.
         min_points: Points in each segment at least; two always lie on a line.
+
+    Returns:
+        The segments, and R2 for every number of segments up to ``n``.
 
     Raises:
         ValueError: If values are missing, steps do not increase, or there are too few points.

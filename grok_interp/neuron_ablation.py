@@ -7,8 +7,8 @@ At an activation x of neurons S, over the rows of a batch::
     resample:  x[i, S] -> x[j, S] for another row j, one j for all of S
 
 Zero is a value that an activation may never have; mean and resample keep it in its range (Wang et al.,
-arXiv 2211.00593). What an ablation does means nothing without :func:`grok_interp.ablate.curve`'s
-control.
+arXiv 2211.00593). What an ablation does means nothing without the
+control of :func:`grok_interp.ablate.curve`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Kind = Literal["zero", "mean", "resample"]
 class Neurons:
     """Ablate neurons at ``hook_pre`` or ``hook_post``, or at that of another model's MLP.
 
-    Assumes that neurons are the last axis. Misleads without :func:`curve`'s control; and ``"mean"``
-    and ``"resample"`` without a reference take the rows of the batch at hand, so a batch of a few
-    pairs stands for itself only.
+    Assumes that neurons are the last axis. Misleads without the control of :func:`.ablate.curve`;
+    and ``"mean"`` and ``"resample"`` without a reference take the rows of the batch at hand, so a batch
+    of a few pairs stands for itself only.
 
     Attributes:
         neurons: Indices or mask.
@@ -44,6 +44,10 @@ class Neurons:
         reference: Activations ``[rows, ..., d_mlp]`` to take the mean of, or to draw from; None for
             the batch. With a position, that position's.
         seed: Seed of the rows that are drawn.
+
+    Raises:
+        ValueError: If the kind is unknown; or, when the model runs, if a neuron is out of range, the
+            reference does not fit, or there is no other row to resample from.
     """
 
     neurons: Any
@@ -85,6 +89,17 @@ def other_rows(n: int, n_reference: int | None, seed: int) -> Int[Tensor, " n"]:
 
     Among the n rows themselves the choice is one cycle through all of them in random order, so none
     stands for itself.
+
+    Args:
+        n: Number of rows.
+        n_reference: Rows to choose from; None for the n themselves.
+        seed: Seed of the choice.
+
+    Returns:
+        An index for each row.
+
+    Raises:
+        ValueError: If a single row is to be replaced by another one.
     """
     generator = torch.Generator().manual_seed(seed)
     if n_reference is not None:

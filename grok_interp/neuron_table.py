@@ -44,14 +44,14 @@ class NeuronTable:
         weights: The weights that were read.
         coordinates: Where the task is addition.
         mode: How frequencies were chosen.
-        frequency: k in 1..m//2 by matrix; 0 for a constant column.
-        amplitude: A by matrix, in the units of the weights; 0 for a constant column.
-        phase: phi in (-pi, pi] by matrix; NaN for a constant column.
-        power_share: Share of a column's energy about its mean at its frequency.
-        ipr: Inverse participation ratio of the column's power spectrum.
-        constant: Mean of the column.
-        third_harmonic_ratio: Amplitude at 3 k (folded) over that at k: 1/3 for a square wave in the
-            continuum, 0 for a cosine; NaN where 3 k is a constant or k itself on Z_m.
+        frequency (``[*batch, 3, d_mlp]``): k in 1..m//2 by matrix; 0 for a constant column.
+        amplitude (``[*batch, 3, d_mlp]``): A by matrix, in the units of the weights; 0 for a constant column.
+        phase (``[*batch, 3, d_mlp]``): phi in (-pi, pi] by matrix; NaN for a constant column.
+        power_share (``[*batch, 3, d_mlp]``): Share of a column's energy about its mean at its frequency.
+        ipr (``[*batch, 3, d_mlp]``): Inverse participation ratio of the column's power spectrum.
+        constant (``[*batch, 3, d_mlp]``): Mean of the column.
+        third_harmonic_ratio (``[*batch, 3, d_mlp]``): Amplitude at 3 k (folded) over that at k: 1/3 for
+            a square wave in the continuum, 0 for a cosine; NaN where 3 k is a constant or k itself on Z_m.
     """
 
     weights: MLPWeights
@@ -67,7 +67,7 @@ class NeuronTable:
 
     @property
     def modulus(self) -> int:
-        """m: frequencies are 1..m//2."""
+        """The modulus m, of which frequencies are 1..m//2."""
         return self.coordinates.modulus
 
     @property
@@ -84,7 +84,11 @@ class NeuronTable:
     def at(self, frequencies: grid.Frequencies) -> Bool[Tensor, "*batch d_mlp"]:
         """Neurons whose three frequencies agree on one of those given.
 
-        A mask, as every intervention takes it for ``neurons``.
+        Args:
+            frequencies: A whole number, or any iterable of them; None for all of 1..m//2.
+
+        Returns:
+            A mask, as every intervention takes it for ``neurons``.
 
         Raises:
             ValueError: If a frequency is not in 1..m//2.
@@ -121,7 +125,7 @@ class NeuronTable:
 
     @property
     def neuron_amplitude(self) -> Float[Tensor, "*batch d_mlp"]:
-        """Geometric mean of the three amplitudes: the weight of a neuron in summaries."""
+        """Geometric mean of the three amplitudes, a neuron's weight in summaries; 0 if one of them is."""
         return self.amplitude.log().mean(-2).exp()
 
     @property
@@ -180,6 +184,13 @@ class NeuronTable:
         Args:
             waveform: ``"square"``, ``"cosine"`` or ``"trapezoid"``.
             clip_at: Clipping levels of trapezoids; None takes the fitted ones.
+
+        Returns:
+            Waves over tokens or classes, in the order W_a, W_b, W_out and in the units of the weights; 0
+            for constant columns and points without a coordinate.
+
+        Raises:
+            ValueError: If the waveform is unknown.
         """
         if waveform == "trapezoid" and clip_at is None:
             clip_at = self.clip_at
@@ -223,7 +234,7 @@ class NeuronTable:
 
     @property
     def clip_at(self) -> Float[Tensor, "*batch 3 d_mlp"]:
-        """Fitted clipping level of the trapezoid: 1 is a cosine, small values a square wave."""
+        """Fitted clipping level of the trapezoid; 1 is a cosine, small values a square wave."""
         return self._trapezoid[0]
 
     @property
@@ -233,7 +244,7 @@ class NeuronTable:
 
     @cached_property
     def intermediate_values(self) -> IntermediateValues:
-        """Where weights off the plateau sit, beside the fitted cosine: see :mod:`.waveforms`.
+        """Where weights off the plateau sit, beside the fitted cosine; see :mod:`.waveforms`.
 
         Means nothing for a class that several sums lead to.
         """
@@ -249,7 +260,7 @@ class NeuronTable:
 
     @cached_property
     def plateau_share(self) -> Float[Tensor, "*batch 3 d_mlp"]:
-        """Share of a column's weights near +-pi/4 A; see :func:`waveforms.plateau_share`.
+        """Share of a column's weights near +-pi/4 A; see :func:`.waveforms.plateau_share`.
 
         Means nothing for a class that several sums lead to, which sees several points of the wave.
         """
@@ -257,7 +268,7 @@ class NeuronTable:
         return waveforms.plateau_share(self.columns, self.amplitude, covered=covered)
 
     def __getitem__(self, index: int | slice) -> NeuronTable:
-        """Index the first batch axis."""
+        """The table of part of the batch: index the first batch axis."""
         return self._map(self.weights[index], lambda tensor: tensor[index])
 
     def expand(self, *batch: int) -> NeuronTable:
@@ -271,7 +282,12 @@ class NeuronTable:
         return NeuronTable(weights, self.coordinates, self.mode, **fields)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a neuron, columns such as ``frequency_a``, ``phase_out``, ``r2_square_b``.
+        """The table and its fits as a dataframe.
+
+        Returns:
+            One row a neuron: the fields of the table, R2 to the three waves and the plateau share by matrix,
+            as ``frequency_a``, ``phase_out`` or ``r2_square_b``; and ``phase_residual``, ``agrees``,
+            ``dead``, ``neuron_ipr`` and ``neuron_amplitude``.
 
         Raises:
             ValueError: If the table holds a batch; index it first.

@@ -34,9 +34,9 @@ ROUNDING = 2e-4
 """A column whose largest deviation from its mean is below this share of its largest entry is
 constant: above what float32 arithmetic leaves (1e-4 in published weights), far below any signal."""
 CHUNK_ELEMENTS = 1 << 20
-"""Weights that are read at a time: 4 MiB in float32, which mostly stays in the cache."""
+"""Weights that are read at a time, 4 MiB in float32, which mostly stays in the cache."""
 TIE = 1e-5
-"""Powers within this share of the largest are equal, and the lowest of their frequencies is taken:
+"""Powers within this share of the largest are equal, and the lowest of their frequencies is taken;
 at some points two frequencies are one function, and rounding must not choose between them."""
 
 
@@ -61,6 +61,7 @@ def extract(
     Raises:
         ValueError: If the mode is unknown, weights are not finite or do not fit the task, or the
             task has no coordinates.
+        TypeError: If the model has no weights to read.
     """
     check_choice("frequency", frequency, FrequencyMode)
     weights = _read(model)

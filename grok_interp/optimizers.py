@@ -33,6 +33,10 @@ def state_like(config: TrainConfig, parameters: Mapping[str, Tensor]) -> dict[st
     Args:
         config: How it is trained.
         parameters: The trained parameters, or tensors like them.
+
+    Returns:
+        Moments by names such as ``"exp_avg.W_in"``, like their parameters, and scalars such as
+        ``"radius.all"``; see :class:`Optimizer`.
     """
     kept = {
         f"{kind}.{name}": tensor for kind in moments(config) for name, tensor in parameters.items()
@@ -51,7 +55,7 @@ def moments(config: TrainConfig) -> tuple[str, ...]:
 
 
 class Optimizer:
-    """Changes stacked parameters in place, given their gradients.
+    """Changes stacked parameters in place, given their gradients; rules as in :class:`.TrainConfig`.
 
     Args:
         parameters: Tensors ``[networks, ...]`` by name, contiguous.
@@ -59,11 +63,14 @@ class Optimizer:
             overwritten.
         configs: How each network is trained; they differ in :data:`PER_NETWORK` at most.
         done: Steps already taken.
-        state: What :attr:`state` was then; None to start afresh.
+        state: What ``state`` was then; None to start afresh.
 
     Attributes:
         state: Moments ``[networks, ...]`` by names such as ``"exp_avg.W_in"``, and the norms ``[networks]``
             that parameters are held at, such as ``"radius.all"``.
+
+    Raises:
+        ValueError: If parameters are to be held at a norm that is 0 or not finite.
     """
 
     def __init__(

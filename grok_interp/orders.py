@@ -41,6 +41,9 @@ def ranking(
         descending: Largest first; False turns the order round.
         seed: For ``"random"``.
 
+    Returns:
+        Indices of all neurons, the first to be ablated first.
+
     Raises:
         ValueError: If the ranking is unknown, or the table holds a batch.
     """
@@ -80,8 +83,14 @@ def change_norms(
 ) -> Float[Tensor, " d_mlp"]:
     """How much replacing each neuron's activation moves the logits: what controls are matched in.
 
-    ``|after_n - before_n| |W_out,n - mean|``, the first over pairs, the second about its mean over
-    classes, which no softmax sees.
+    Args:
+        before: Activations.
+        after: What takes their place.
+        W_out: Output weights.
+
+    Returns:
+        ``norm_n`` of the module's equation: the change of the activation over pairs, times the output weights
+        about their mean over classes, which no softmax sees; in the units of the logits over output_scale.
     """
     heard = W_out - W_out.mean(-1, keepdim=True)
     norms: Tensor = (after - before).norm(dim=0) * heard.norm(dim=-1)
@@ -104,6 +113,9 @@ def matched_sets(
         norms: Of all neurons.
         draws: Number of random lists.
         seed: Seed of the draws.
+
+    Returns:
+        Indices of neurons; the one in column i is in the place of the i-th of ``neurons``.
     """
     generator = torch.Generator().manual_seed(seed)
     norms, neurons = norms.detach().double().cpu(), neurons.cpu()
@@ -144,6 +156,6 @@ def likeness(
 
 
 def check_draws(draws: int) -> None:
-    """Refuse to report an effect without its control."""
+    """Raise ``ValueError`` for fewer than one draw: no effect is reported without its control."""
     if draws < 1:
         raise ValueError(f"draws={draws} must be at least 1: an effect means nothing alone")

@@ -21,19 +21,35 @@ from grok_interp.tasks import ModularTask, Pairs, Split
 from grok_interp.weights import W_IN_HOOK, W_OUT_HOOK, MLPWeights, SupportsWeights, check_labels
 
 CHUNK_ELEMENTS = 1 << 22
-"""Activations held at a time, counted over batch, pairs and neurons: 16 MiB in float32."""
+"""Activations held at a time, counted over batch, pairs and neurons; 16 MiB in float32."""
 
 Model = Callable[[Tensor], Tensor] | MLPWeights
 
 
 def logits(model: Model, tokens: Tensor) -> Float[Tensor, "*batch pairs p"]:
-    """All logits on ``tokens``, computed in chunks and without gradients."""
+    """All logits on some pairs, computed in chunks and without gradients.
+
+    Args:
+        model: Maps tokens to logits; see the module.
+        tokens: Pairs, int64 ``[pairs, 2]``.
+
+    Returns:
+        ``[*batch, pairs, p]``, with the batch axes of weights that have any.
+    """
     with torch.no_grad():
         return torch.cat([chunk for _, chunk in logits_in_chunks(model, tokens)], -2)
 
 
 def logits_in_chunks(model: Model, tokens: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of ``tokens`` and the model's logits on them; see the module for how many at a time."""
+    """Logits on some pairs, a chunk at a time; see the module for how many.
+
+    Args:
+        model: Maps tokens to logits; see the module.
+        tokens: Pairs, int64 ``[pairs, 2]``.
+
+    Yields:
+        Rows of ``tokens``, as a slice, and the logits ``[*batch, rows, p]`` on them, with gradients.
+    """
     size, run = len(tokens), model
     if isinstance(model, MLPWeights):
         width = max(model.d_mlp, model.p) * math.prod(model.batch_shape)
@@ -68,7 +84,22 @@ def over_pairs(
     labels: Tensor | None,
     of: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """``of(logits, labels)`` for every pair, in chunks and without gradients."""
+    """A number for every pair, computed from its logits in chunks and without gradients.
+
+    Args:
+        model: Maps tokens to logits; see the module.
+        task: A task or pairs; or None, with ``tokens`` and ``labels``.
+        tokens: Pairs, int64 ``[pairs, 2]``.
+        labels: Classes, int64 ``[pairs]``.
+        of: From logits ``[*batch, rows, p]`` and labels ``[rows]`` to ``[*batch, rows]``.
+
+    Returns:
+        ``[*batch, pairs]``.
+
+    Raises:
+        ValueError: If not exactly one of a task and tokens with labels is given, a whole split is, or the
+            model's classes are not the task's.
+    """
     tokens, labels = chosen_pairs(task, tokens, labels)
     parts = []
     with torch.no_grad():
@@ -87,7 +118,14 @@ def over_pairs(
 def chosen_pairs(
     task: ModularTask | Pairs | None, tokens: Tensor | None, labels: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The pairs meant, not yet checked."""
+    """The pairs meant by a task, ``split.test``, ``split.train``, or tokens and labels; not yet checked.
+
+    Returns:
+        Tokens and labels.
+
+    Raises:
+        ValueError: If not exactly one of them is given, or a whole split is.
+    """
     if isinstance(task, Split):
         raise ValueError("a split has two sides: pass split.test or split.train")
     if task is not None and tokens is None and labels is None:

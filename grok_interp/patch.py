@@ -7,8 +7,8 @@ The model runs on corrupted pairs, and part of an activation x is set to what it
     by plane:      x -> x + (clean - x) B_k B_k^T,   B_k orthonormal, [features, 2]
 
 where B_k spans what the activation does along ``cos`` and ``sin`` of 2 pi k (a + b) / m over all pairs
-(:func:`activation_planes`), or the two waves of frequency k among the logits
-(:func:`class_planes`). The effect is how much of the logit difference of the two answers comes back::
+(:func:`.activation_planes`), or the two waves of frequency k among the logits
+(:func:`.class_planes`). The effect is how much of the logit difference of the two answers comes back::
 
     recovered = (LD_patched - LD_corrupted) / (LD_clean - LD_corrupted),   LD = x_clean - x_corrupted
 
@@ -84,7 +84,7 @@ def by_neuron(
     Returns:
         One row a neuron: ``layer``, ``neuron``, ``logit_difference`` of the patched run, ``recovered``,
         and ``random_mean``, ``random_min``, ``random_max`` of what random neurons recover whose
-        patch moves the logits about as far (:func:`grok_interp.ablate.matched_sets`). ``clean`` and
+        patch moves the logits about as far (:func:`.orders.matched_sets`). ``clean`` and
         ``corrupted`` are the logit differences of the unpatched runs, which ``recovered`` is
         measured in; where they hardly differ it means nothing, and is NaN within rounding.
 
@@ -246,7 +246,7 @@ class _Run:
         pairs: The pairs.
         hook_name: Where it is patched.
         cache: Clean activations.
-        norms: How far patching each neuron moves the logits; see :func:`ablate.change_norms`.
+        norms: How far patching each neuron moves the logits; see :func:`.orders.change_norms`.
         clean: Mean logit difference on the clean pairs.
         corrupted: The same on the corrupted pairs.
     """
@@ -335,6 +335,13 @@ def logit_difference(logits: Float[Tensor, "pairs p"], pairs: Counterfactuals) -
 
     A ``patching_metric`` for ``generic_activation_patch``, as
     ``lambda logits: patch.logit_difference(logits, pairs)``.
+
+    Args:
+        logits: On either side of the pairs, in their order.
+        pairs: Of ``task.counterfactuals``.
+
+    Returns:
+        A scalar, in the units of the logits.
     """
     answers = torch.stack([pairs.clean.labels, pairs.corrupted.labels], -1).to(logits.device)
     chosen = logits.gather(-1, answers)

@@ -44,6 +44,9 @@ class PhaseChange:
         table: Frequencies, amplitudes and phases as they are.
         phase: New phases by matrix and neuron, radians.
         neurons: Mask of the neurons to change; None for all.
+
+    Raises:
+        ValueError: When the model runs, if its weights have another shape than the table's.
     """
 
     table: NeuronTable
@@ -98,6 +101,9 @@ def shift(
         matrices: As for :meth:`grok_interp.idealize.IdealWeights.select`.
         neurons: Indices or mask; None for all.
 
+    Returns:
+        An intervention on the weights; columns without a frequency stay as they are.
+
     Raises:
         ValueError: If the table holds a batch, the angles are not finite or not one a neuron, a
             matrix or neuron is unknown, or a neuron at the Nyquist frequency would be turned by
@@ -139,6 +145,9 @@ def scramble(
         matrices: As for :func:`shift`.
         neurons: As for :func:`shift`.
 
+    Returns:
+        An intervention on the weights; columns without a frequency stay as they are.
+
     Raises:
         ValueError: As for :func:`shift`.
     """
@@ -162,6 +171,9 @@ def project(table: NeuronTable, neurons: Any = None) -> PhaseChange:
     Args:
         table: The network's table.
         neurons: As for :func:`shift`.
+
+    Returns:
+        An intervention on W_out; neurons without a phase residual stay as they are.
 
     Raises:
         ValueError: As for :func:`shift`.

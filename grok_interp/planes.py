@@ -55,6 +55,12 @@ class Planes:
     def at(self, frequency: int) -> Float[Tensor, "features 2"]:
         """The plane of one frequency, as ``tools.analysis.interchange`` takes a basis.
 
+        Args:
+            frequency: k.
+
+        Returns:
+            Orthonormal columns, or zero ones where the activation does not reach two dimensions.
+
         Raises:
             ValueError: If the frequency is not in 1..m//2.
         """
@@ -73,8 +79,12 @@ def activation_planes(
         direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``, in the task's coordinates; None for that of
             the answer, which is ``"a-b"`` for subtraction.
 
+    Returns:
+        ``[m//2, features, 2]``: B_k of the module for each k, in the type of the activations.
+
     Raises:
-        ValueError: If the rows are not all pairs, or the task has no coordinates.
+        ValueError: If the rows are not all pairs, the task has no coordinates or no 2-D Fourier basis in
+            them, or the direction is unknown.
     """
     coordinates = lattice_of(task, len(activations))
     direction = coordinates.direction if direction is None else direction
@@ -96,7 +106,9 @@ def class_planes(task: ModularTask) -> Planes:
 
 @dataclass(frozen=True, eq=False)
 class PlanePatch:
-    """Set the planes of some frequencies to what they are on other pairs, as an intervention.
+    """Set the planes of some frequencies to what they are on other pairs: ``x -> x + (clean - x) B B^T``.
+
+    B is an orthonormal basis of the span of these planes.
 
     Assumes a batch whose rows pair with those of ``clean``. Misleads without the same move in a
     random plane (:func:`grok_interp.patch.by_plane`).
@@ -107,6 +119,10 @@ class PlanePatch:
         clean: Activations to take the coordinates from, one row for each row of the batch.
         hook_name: A hook point of the planes' activation.
         position: Which position of ``[batch, position, features]``; None for all.
+
+    Raises:
+        ValueError: When hooks are made, if a frequency is not in 1..m//2; when the model runs, if the
+            clean activations have another shape.
     """
 
     planes: Planes

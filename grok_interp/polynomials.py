@@ -34,7 +34,18 @@ def _not_a_polynomial(text: str, why: str) -> ValueError:
 
 
 class Polynomial:
-    """Tables over all pairs of a polynomial's expressions, outermost first, each reduced mod p."""
+    """Tables over all pairs of a polynomial's expressions, outermost first, each reduced mod p.
+
+    Args:
+        text: A polynomial in ``a`` and ``b`` with integer coefficients, such as ``"a**2 + b**2"``.
+        p: Modulus.
+
+    Attributes:
+        tree: The parsed expression, as of Python's ``ast``; :meth:`table` of it gives the labels.
+
+    Raises:
+        ValueError: If the text cannot be parsed or is nested too deep.
+    """
 
     def __init__(self, text: str, p: int) -> None:
         self.text, self.p = text, p
@@ -52,7 +63,7 @@ class Polynomial:
             raise _not_a_polynomial(text, f"it is nested {depth} deep, more than {MAX_DEPTH}")
 
     def table(self, node: ast.expr) -> Int[Tensor, "p p"]:
-        """Value of ``node`` at every (a, b); entries below p, so products fit into int64."""
+        """An expression of ``tree`` mod p at every (a, b); ``ValueError`` if it is no polynomial."""
         if isinstance(node, ast.Name) and node.id in ("a", "b"):
             values = torch.arange(self.p)
             column = values[:, None] if node.id == "a" else values[None, :]

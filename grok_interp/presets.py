@@ -31,7 +31,7 @@ from typing import Any
 from grok_interp.config import HookedMLPConfig, TrainConfig
 
 RATE = 2e-3
-"""Learning rate of gradient descent over ``p^3 N``: a third of the largest that was stable at the widest
+"""Learning rate of gradient descent over ``p^3 N``, a third of the largest that was stable at the widest
 network of docs/gromov.md."""
 
 FUNCTIONS = (
@@ -39,12 +39,21 @@ FUNCTIONS = (
     *("(a + b)**2", "(a + b)**3", "(a**2 + b)**2", "a*b", "a**2 * b", "a**2 * b**2", "(a*b)**2"),
     *("a**2 + a*b + b**2", "a**2 + a*b + b**2 + a", "a**3 + a*b", "a**3 + a*b**2 + b"),
 )
-"""Modular functions to learn, as in arXiv 2301.02679 and arXiv 2201.02177: sums h(g1(a) + g2(b)) and
+"""Modular functions to learn, as in arXiv 2301.02679 and arXiv 2201.02177. Sums h(g1(a) + g2(b)) and
 products of that form, which the papers' criterion calls learnable, then four that have none."""
 
 
 def mean_field(p: int = 97, d_mlp: int = 500, seed: int = 0) -> HookedMLPConfig:
-    """Configuration of the network of arXiv 2301.02679: ``W_out (W_in x)^2 / (2 p N)``, weights N(0, 1)."""
+    """The network of arXiv 2301.02679, section 2: ``W_out (W_in x)^2 / (2 p N)``, weights N(0, 1).
+
+    Args:
+        p: Modulus.
+        d_mlp: N, the number of neurons.
+        seed: Seed of the initial weights.
+
+    Returns:
+        The configuration of a quadratic network with ``init="normal"`` and ``output_scale = 1 / (2 p N)``.
+    """
     return HookedMLPConfig(
         p=p,
         d_mlp=d_mlp,
@@ -56,7 +65,17 @@ def mean_field(p: int = 97, d_mlp: int = 500, seed: int = 0) -> HookedMLPConfig:
 
 
 def doshi(p: int = 97, d_mlp: int = 500, seed: int = 0) -> HookedMLPConfig:
-    """Configuration of the network of arXiv 2310.13061: ``W_out (W_in x)^2``, weights N(0, (16 N)^(-2/3))."""
+    """The network of arXiv 2310.13061, appendix A: ``W_out (W_in x)^2``.
+
+    Args:
+        p: Modulus.
+        d_mlp: N, the number of neurons.
+        seed: Seed of the initial weights.
+
+    Returns:
+        The configuration of a quadratic network with weights N(0, (16 N)^(-2/3)), by
+        ``init_scale = (16 N)^(-1/3)``.
+    """
     return HookedMLPConfig(
         p=p,
         d_mlp=d_mlp,
@@ -75,11 +94,15 @@ def gradient_descent(cfg: HookedMLPConfig, rate: float = RATE, **fields: Any) ->
     Args:
         cfg: Configuration of a quadratic network.
         rate: Learning rate over ``p^3 N``, in mean-field form.
-        **fields: Fields of :class:`TrainConfig` that replace these, such as ``momentum=0.9`` (which
+        **fields: Fields of :class:`.TrainConfig` that replace these, such as ``momentum=0.9`` (which
             makes each step ``1 / (1 - momentum)`` times as long in the end: lower the rate).
 
+    Returns:
+        A configuration with ``lr = rate p^3 N (2 p N output_scale)^(-2/3)``, full batches and no decay;
+        the factor after N is 1 in mean-field form.
+
     Raises:
-        TypeError: If ``cfg`` is not a configuration.
+        TypeError: If ``cfg`` is not a configuration, or a keyword is not a field of :class:`.TrainConfig`.
         ValueError: If the network is not quadratic.
     """
     if not isinstance(cfg, HookedMLPConfig):
@@ -104,8 +127,14 @@ def adamw(weight_decay: float = 5.0, **fields: Any) -> TrainConfig:
     zero that are of order 1, as those in mean-field form, and suits :func:`doshi`.
 
     Args:
-        weight_decay: The paper has 0, 5, 15 and 20.
-        **fields: Fields of :class:`TrainConfig` that replace these.
+        weight_decay: Decoupled decay, scaled by the learning rate; the paper has 0, 5, 15 and 20.
+        **fields: Fields of :class:`.TrainConfig` that replace these.
+
+    Returns:
+        A configuration with ``lr=0.01``, full batches and 500 steps.
+
+    Raises:
+        TypeError: If a keyword is not a field of :class:`.TrainConfig`.
     """
     config = TrainConfig(
         optimizer="adamw", loss="mse", lr=1e-2, weight_decay=weight_decay, steps=500

@@ -43,6 +43,9 @@ class Pretrained(PyTorchModelHubMixin):
             save_directory: Created if need be.
             **kwargs: As for ``huggingface_hub.ModelHubMixin.save_pretrained``.
 
+        Returns:
+            With ``push_to_hub=True`` the address of the commit, else None.
+
         Raises:
             ValueError: If the activation is a callable, which no file can hold.
         """
@@ -74,6 +77,9 @@ class Pretrained(PyTorchModelHubMixin):
         Args:
             pretrained_model_name_or_path: Folder, or name on the hub.
             **kwargs: As for ``huggingface_hub.ModelHubMixin.from_pretrained``, and ``map_location``.
+
+        Returns:
+            The model, in evaluation mode, on ``map_location`` (the CPU unless given).
 
         Raises:
             FileNotFoundError: If what looks like a path is no folder.

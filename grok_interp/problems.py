@@ -27,12 +27,12 @@ ProblemLoss = Literal["cross_entropy", "mse_one_hot", "mse", "binary"]
 Built = TypeVar("Built")
 
 HELD: dict[str, Any] = {"optimizer": "adam", "weight_decay": 0.0, "constraint": "sphere"}
-"""How landscapes are trained but for lengths and rates: decay would only change what the sphere undoes."""
+"""How landscapes are trained but for lengths and rates; decay would only change what the sphere undoes."""
 TEACHER_SHAPE = (5, 100, 100, 5)
 TEACHER_EXAMPLES = 100
 TEACHER_TOLERANCE = 1e-3
-"""Section 3.1 of arXiv 2210.01117: widths, examples on either side, and the mean squared error of an example
-below which it counts as right."""
+"""Mean squared error of an example below which it counts as right; it, and widths and examples on either
+side above, are those of arXiv 2210.01117, section 3.1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Side:
         return len(self.targets)
 
     def rows(self, index: Int[Tensor, " examples"] | slice) -> Side:
-        """Some of the examples."""
+        """Some of the examples, by index or slice."""
         return Side(tuple(tensor[index] for tensor in self.inputs), self.targets[index])
 
 
@@ -135,6 +135,13 @@ class Problem:
         Args:
             outputs: ``[*networks, examples, ...]`` as the networks give them.
             targets: ``[examples, ...]``, the same for all networks.
+
+        Returns:
+            Of every example: nats for cross-entropies, squared units of the targets for squared errors (a
+            mean over outputs or classes).
+
+        Raises:
+            ValueError: If the shapes of outputs and values do not agree.
         """
         if self.loss == "cross_entropy":
             return pair_losses(outputs, targets)
@@ -199,7 +206,16 @@ class Problem:
                 )
 
     def right(self, outputs: Tensor, targets: Tensor) -> Float[Tensor, "*networks examples"]:
-        """1 where an answer is right, ties being wrong; NaN where nothing can be right or wrong."""
+        """Which answers are right, ties being wrong.
+
+        Args:
+            outputs: ``[*networks, examples, ...]`` as the networks give them.
+            targets: ``[examples, ...]``, the same for all networks.
+
+        Returns:
+            1 for right and 0 for wrong, in float64; NaN for values without a tolerance, where nothing can be
+            right or wrong.
+        """
         right: Bool[Tensor, "..."]
         if self.loss in ("cross_entropy", "mse_one_hot"):
             right = pair_margins(outputs, targets) > 0
@@ -218,6 +234,13 @@ def constant_loss(targets: Tensor, loss: ProblemLoss | str) -> float:
 
     The entropy of the classes for cross-entropies, ``sum f (1 - f) / classes`` of their shares f for squared
     error against one-hot classes, the variance of values.
+
+    Args:
+        targets: Of one side, as in :class:`Side`.
+        loss: A loss of :class:`Problem`.
+
+    Returns:
+        In nats for cross-entropies, in squared units of the targets otherwise.
     """
     if loss == "mse":
         return float(targets.double().var(0, correction=0).mean())
@@ -252,6 +275,9 @@ class ModularProblem:
         train: How to train unless said otherwise.
         train_fraction: Share of the pairs to train on unless sizes are asked for.
         label_noise: Share of the training labels that are redrawn.
+
+    Raises:
+        ValueError: If the model's p is not the task's.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -281,6 +307,13 @@ class ModularProblem:
     def split(self, seed: int, size: int) -> Split:
         """The split of a seed with ``size`` training pairs.
 
+        Args:
+            seed: Seed of the split and of the noise.
+            size: Training pairs.
+
+        Returns:
+            The split; all other pairs are held out.
+
         Raises:
             ValueError: If there are not so many pairs.
         """
@@ -303,6 +336,13 @@ def teacher_student(examples: int = TEACHER_EXAMPLES) -> Problem:
 
     Section 3.1 of arXiv 2210.01117: both are 5-100-100-5 with tanh, the loss is the mean squared error, an
     example is right if its error is below .001. The teacher and the inputs follow from the data's seed.
+
+    Args:
+        examples: Training examples.
+
+    Returns:
+        The problem, trained on the sphere with Adam (learning rate 3e-4, 10,000 steps) unless told
+        otherwise.
     """
 
     def data(seed: int, size: int) -> Data:
@@ -341,7 +381,16 @@ def _tanh_network(seed: int) -> nn.Module:
 def perceptron(
     widths: tuple[int, ...], activation: Callable[[], nn.Module], seed: int
 ) -> nn.Sequential:
-    """Linear layers of these widths with an activation between them."""
+    """Linear layers of these widths with an activation between them.
+
+    Args:
+        widths: Of the input, of each hidden layer, and of the output.
+        activation: Makes a module.
+        seed: Seed of the weights, drawn as ``nn.Linear`` does; the global generator is left as it was.
+
+    Returns:
+        A network from ``[examples, inputs]`` to ``[examples, outputs]``.
+    """
 
     def build() -> nn.Sequential:
         layers: list[nn.Module] = []

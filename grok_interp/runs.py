@@ -106,7 +106,7 @@ class InMemory:
         return as_table(self._rows)
 
     def read(self, step: int, names: Collection[str] | None = None) -> dict[str, Tensor]:
-        """The parameters stored at a step."""
+        """The parameters stored at a step, by name; ``KeyError`` if none are."""
         stored = self._checkpoints[step]
         return {name: stored[name] for name in (stored if names is None else names)}
 
@@ -166,6 +166,16 @@ class RunDirectory:
     ) -> RunDirectory:
         """Start a run in a new or empty directory, locked until :meth:`close`.
 
+        Args:
+            path: The directory; made if need be.
+            split: What is trained on.
+            model_config: Configuration of the model.
+            train_config: How it is trained.
+            overwrite: Whether to replace a run that is there; other files are left alone.
+
+        Returns:
+            The run, with its configuration and split written and nothing stored yet.
+
         Raises:
             FileExistsError: If something is there, and it is no run or is not to be overwritten.
             RuntimeError: If another process is writing there.
@@ -212,6 +222,9 @@ class RunDirectory:
             on_damage: ``"raise"`` an error at a checkpoint or part of the metrics that cannot be
                 read, or ``"skip"`` such files with a warning and use the rest.
 
+        Returns:
+            The run, to be read; nobody is kept from writing to it.
+
         Raises:
             FileNotFoundError: If there is no run.
             ValueError: Naming the file that is truncated, foreign or of a newer version.
@@ -257,11 +270,15 @@ class RunDirectory:
         return pd.concat(parts) if parts else as_table({})
 
     def read(self, step: int, names: Collection[str] | None = None) -> dict[str, Tensor]:
-        """The parameters stored at a step; only the named ones are read."""
+        """The parameters stored at a step, by name, read as by :func:`.read_tensors`; only the named ones."""
         return files.read_tensors(self._checkpoint(step), self._expected, REST_ADVICE, names)
 
     def state(self) -> State:
         """Where the run stands.
+
+        Returns:
+            Steps done, evaluations in a row that met the stop rule, why the run ended, and the optimiser's
+            state (empty for a run whose numbers stopped being finite).
 
         Raises:
             FileNotFoundError: If it was killed before its first checkpoint was whole.
@@ -294,6 +311,12 @@ class RunDirectory:
     @classmethod
     def open_to_write(cls, path: Path) -> tuple[RunDirectory, State]:
         """Lock a run, then read it and where it stands; damaged files of other steps are left out.
+
+        Args:
+            path: The directory.
+
+        Returns:
+            The run, locked until :meth:`close`, and its state at the last checkpoint.
 
         Raises:
             RuntimeError: If another process is writing there.

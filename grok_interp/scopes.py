@@ -68,10 +68,14 @@ class Scoped(HookedRootModule):
         """Run the model and return its output with an ``ActivationCache``.
 
         Args:
-            *model_args: Arguments of :meth:`forward`.
+            *model_args: Arguments of ``forward``.
             return_cache_object: False gives a plain dict.
             remove_batch_dim: Drop the batch axis of a batch of one.
-            **kwargs: As for ``HookedRootModule.run_with_cache``, and keywords of :meth:`forward`.
+            **kwargs: As for ``HookedRootModule.run_with_cache``, and keywords of ``forward``.
+
+        Returns:
+            What ``forward`` returns, and tensors by hook name; with ``incl_bwd=True`` also gradients,
+            under names that end in ``_grad``.
 
         Raises:
             ValueError: If ``pos_slice`` is given, which would slice the batch here, or if weights
@@ -176,6 +180,9 @@ class Scoped(HookedRootModule):
         Args:
             *interventions: Anything with ``fwd_hooks()``, applied in this order.
 
+        Yields:
+            The model.
+
         Raises:
             TypeError: If something has no ``fwd_hooks()``.
             ValueError: If a hook name is unknown, before anything is attached; or, when the model
@@ -225,6 +232,9 @@ class Scoped(HookedRootModule):
                 between interpolate.
             matrices: Which of ``"W_a"``, ``"W_b"``, ``"W_out"`` to idealize; None for all.
 
+        Yields:
+            The model.
+
         Raises:
             ValueError: If the ideal weights are of another shape, or a neuron is out of range.
         """
@@ -240,7 +250,7 @@ class Scoped(HookedRootModule):
         matrices: str | Sequence[str] | None = None,
         **model_kwargs: Any,
     ) -> Any:
-        """Run the model once with idealized weights; arguments as for :meth:`idealized`."""
+        """Run the model once with idealized weights, as by :meth:`idealized`; returns what the model does."""
         with self.idealized(ideal, neurons, strength, matrices):
             return self(*model_args, **model_kwargs)
 

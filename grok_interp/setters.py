@@ -17,7 +17,7 @@ from grok_interp.planes import Planes
 from grok_interp.weights import neuron_mask
 
 Setter = Callable[[Tensor, Sequence[int], Tensor], Tensor]
-"""What ``generic_activation_patch`` calls: (corrupted activation, index, clean activation)."""
+"""What ``generic_activation_patch`` calls, with (corrupted activation, index, clean activation)."""
 
 
 def neuron_setter(position: int | None = None) -> Setter:
@@ -25,6 +25,9 @@ def neuron_setter(position: int | None = None) -> Setter:
 
     Args:
         position: Which position of ``[batch, position, d_mlp]``; None for all.
+
+    Returns:
+        A setter; a neuron that is out of range raises ``ValueError`` when it is called.
     """
 
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
@@ -42,6 +45,9 @@ def frequency_setter(table: NeuronTable, position: int | None = None) -> Setter:
     Args:
         table: The network's table; neurons whose three frequencies differ are never patched.
         position: Which position of ``[batch, position, d_mlp]``; None for all.
+
+    Returns:
+        A setter; a frequency that is not in 1..m//2 raises ``ValueError`` when it is called.
     """
 
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
@@ -55,8 +61,11 @@ def plane_setter(planes: Planes, position: int | None = None) -> Setter:
     """For rows ``(layer, frequency)`` of an index: patch the plane of that frequency.
 
     Args:
-        planes: Of :func:`activation_planes` or :func:`class_planes`.
+        planes: Of :func:`.activation_planes` or :func:`.class_planes`.
         position: Which position of ``[batch, position, features]``; None for all.
+
+    Returns:
+        A setter: ``x + (clean - x) B B^T`` with the plane's basis B.
     """
 
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:

@@ -89,6 +89,10 @@ def norm(module: nn.Module) -> float:
 def scale(module: nn.Module, alpha: float) -> None:
     """Multiply every parameter of a module by alpha, in place and each once.
 
+    Args:
+        module: Any module.
+        alpha: The factor, positive.
+
     Raises:
         ValueError: If alpha is not positive and finite.
     """
@@ -106,6 +110,14 @@ def groups(names: Collection[str], constraint: Constraint | str) -> dict[str, li
     A layer is the module that owns the parameters (of a stacked ``nn.LSTM`` all its layers), but for
     names as TransformerLens has them: ``W_in`` and ``b_in`` of one module are a layer, ``W_out`` and
     ``b_out`` another.
+
+    Args:
+        names: Names of parameters, with dots, as ``named_parameters`` gives them.
+        constraint: ``"none"``, ``"sphere"`` or ``"per_layer"``.
+
+    Returns:
+        Names by sphere: none; all as ``"all"``; or those of each layer by its name, such as
+        ``"blocks.0.mlp.in"``.
     """
     if constraint == "none":
         return {}
@@ -136,7 +148,13 @@ def project_stack(
     members: Mapping[str, Sequence[str]],
     radius: Mapping[str, Float[Tensor, " networks"]],
 ) -> None:
-    """Rescale stacked parameters ``[networks, ...]`` in place, each network to its own norm."""
+    """Rescale stacked parameters in place, each network to its norm: ``theta <- theta radius / ||theta||``.
+
+    Args:
+        tensors: Parameters ``[networks, ...]`` by name.
+        members: Names of the parameters of each group, as :func:`groups` gives them.
+        radius: Norm of each network's parameters in each group.
+    """
     for group, names in members.items():
         chosen = [tensors[name] for name in names]
         factor = radius[group] / norms(chosen)

@@ -124,7 +124,7 @@ class ModularTask:
     """A modular task over all ``p * p`` pairs.
 
     Args:
-        p: Modulus, at least 3; or a :class:`TaskConfig`.
+        p: Modulus, at least 3; or a :class:`.TaskConfig`.
         operation: ``"add"``, ``"subtract"``, ``"multiply"``, or a polynomial in ``a`` and ``b``.
 
     Attributes:
@@ -135,6 +135,7 @@ class ModularTask:
 
     Raises:
         ValueError: If ``p < 3``, or the operation is neither a known name nor a polynomial.
+        TypeError: If ``p`` is not an int.
     """
 
     def __init__(self, p: int | TaskConfig = 59, operation: str = "add") -> None:
@@ -172,6 +173,9 @@ class ModularTask:
         Args:
             instead: What to do otherwise, for the error.
 
+        Returns:
+            The coordinates in which the task is addition.
+
         Raises:
             ValueError: If there are none.
         """
@@ -184,7 +188,7 @@ class ModularTask:
 
     @cached_property
     def has_coordinates(self) -> Bool[Tensor, " pairs"]:
-        """Which pairs have coordinates: all for addition, the nonzero ones for multiplication."""
+        """Which pairs have coordinates; all for addition, the nonzero ones for multiplication."""
         if self.coordinates is None:
             return torch.zeros(len(self.labels), dtype=torch.bool)
         covered = self.coordinates.covered[:2, :, 0]
@@ -202,10 +206,13 @@ class ModularTask:
 
         Args:
             train_fraction: Share of the pairs to train on, in (0, 1], rounded down; or a
-                :class:`SplitConfig`.
+                :class:`.SplitConfig`.
             label_noise: Share of the training labels to redraw uniformly from all p classes.
             seed: A seed, or a generator to draw from (the split's config then has seed None).
             symmetric: Divide unordered pairs, so that (a, b) and (b, a) land on the same side.
+
+        Returns:
+            Rows to train on and all others as the test side, with the labels that training sees.
 
         Raises:
             ValueError: If a share is out of range, or no pair would be left to train on.
@@ -257,6 +264,9 @@ class ModularTask:
                 changes and u(a) - sign v(b) does not.
             n: How many clean pairs, drawn without repetition; None for all that can be corrupted.
             seed: A seed or a generator.
+
+        Returns:
+            n clean pairs and as many corrupted ones, row by row with different labels.
 
         Raises:
             ValueError: If the change is unknown, n is out of range, or the task has no coordinates

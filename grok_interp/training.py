@@ -59,7 +59,7 @@ def train(
         out: Directory for the run, from which :func:`resume` goes on if the process is killed. None
             keeps checkpoints in memory.
         overwrite: Whether to replace a run that is in ``out``.
-        **fields: Fields of :class:`TrainConfig` that replace those of ``config``.
+        **fields: Fields of :class:`.TrainConfig` that replace those of ``config``.
 
     Returns:
         The run. ``metrics`` has ``train_loss`` and ``train_accuracy`` on the labels trained on,
@@ -69,12 +69,13 @@ def train(
         ``weight_norm_W_in``.
 
     Raises:
-        TypeError: If a keyword is not a field of :class:`TrainConfig`.
+        TypeError: If a keyword is not a field of :class:`.TrainConfig`.
         ValueError: If the split is of another modulus, a name in ``trainable`` is unknown, a value
             is out of range, or a directory is asked for a model with hooks or with a callable
             activation, which no file can hold.
         FileExistsError: If ``out`` is not empty.
         FloatingPointError: If the loss stops being finite.
+        RuntimeError: If another process is training in ``out``.
     """
     job = make_job(model, split, replace(config or TrainConfig(), **fields))
     if out is None:
@@ -94,6 +95,9 @@ def resume(path: str | Path, *, progress: bool = True) -> Trajectory:
     Args:
         path: The run's directory.
         progress: Whether to show a progress bar.
+
+    Returns:
+        The run, as :func:`train` returns it.
 
     Raises:
         FileNotFoundError: If there is no run, or it was killed before its first checkpoint.
@@ -131,6 +135,14 @@ def _run_alone(job: Job, history: History, state: State | None) -> Trajectory:
 
 def make_job(model: HookedMLP, split: Split, config: TrainConfig) -> Job:
     """A network and how to train it, checked, with ``trainable`` resolved to names.
+
+    Args:
+        model: The network.
+        split: What it is trained on.
+        config: How to train it.
+
+    Returns:
+        A job whose configuration names the trained parameters, in the model's order.
 
     Raises:
         ValueError: As for :func:`train`.
@@ -200,7 +212,7 @@ def run_together(
     """Train networks of one shape to their ends; each leaves the stack when it has ended.
 
     Args:
-        members: Networks of one :attr:`Job.shape`; more than one only without hooks.
+        members: Networks of one :attr:`.Job.shape`; more than one only without hooks.
         state: Where to go on from, for a single network whose model holds the weights of then.
 
     Returns:

@@ -48,6 +48,9 @@ class Trajectory:
             on_damage: ``"raise"`` at a checkpoint or part of the metrics that is truncated, foreign
                 or of a newer version; ``"skip"`` leaves such files out with a warning.
 
+        Returns:
+            The run; checkpoints are read when they are asked for.
+
         Raises:
             FileNotFoundError: If there is no run.
             ValueError: Naming the file that cannot be used, and what is wrong with it.
@@ -72,7 +75,7 @@ class Trajectory:
 
     @property
     def ended(self) -> str:
-        """Why the run ended: all steps, the stop rule, or what went wrong; empty if it did not."""
+        """Why the run ended (all steps, the stop rule, or what went wrong); empty if it did not."""
         return self.history.ended
 
     @property
@@ -86,8 +89,12 @@ class Trajectory:
     def __getitem__(self, index: int) -> HookedMLP:
         """The model of a checkpoint, by position: 0 is the first, -1 the last.
 
+        Returns:
+            A new model with the stored weights.
+
         Raises:
             IndexError: If there is no such checkpoint.
+            TypeError: If the position is not an int.
         """
         if not isinstance(index, int):
             raise TypeError(
@@ -99,7 +106,13 @@ class Trajectory:
         return HookedMLP.from_tensors(self.model_config, tensors, self.act_fn)
 
     def at(self, step: int) -> HookedMLP:
-        """The model after ``step`` optimiser steps.
+        """The model of a checkpoint, by step.
+
+        Args:
+            step: Optimiser steps done; one of :attr:`steps`.
+
+        Returns:
+            A new model with the stored weights.
 
         Raises:
             KeyError: If no checkpoint was stored at that step.
@@ -112,6 +125,9 @@ class Trajectory:
 
         Args:
             steps: Which checkpoints to read, by step; None for all.
+
+        Returns:
+            Weights ``[checkpoints, ...]`` in the order of the steps, tied operands written out.
 
         Raises:
             KeyError: If no checkpoint was stored at one of the steps.
@@ -168,5 +184,5 @@ class _Stacked(Mapping[str, Tensor]):
 
 
 def stack(checkpoints: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Parameters by name, stacked over checkpoints."""
+    """Parameters by name, stacked over checkpoints on a new first axis."""
     return {name: torch.stack([each[name] for each in checkpoints]) for name in checkpoints[0]}

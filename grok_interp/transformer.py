@@ -27,9 +27,9 @@ from grok_interp.config import check_choice, check_modulus
 from grok_interp.weights import MLPWeights, check_tokens
 
 N_CTX = 3
-"""Positions: a, b and =."""
+"""Number of positions, of a, b and =."""
 ACTIVATIONS = ("relu", "gelu")
-"""Activations that TransformerLens' native models and :class:`MLPWeights` both have."""
+"""Activations that TransformerLens' native models and :class:`.MLPWeights` both have."""
 
 
 def build(
@@ -56,9 +56,13 @@ def build(
         act_fn: ``"relu"`` or ``"gelu"``.
         seed: Seed of the weights; the global generators are not touched.
 
+    Returns:
+        A model from int64 ``[batch, 3]``, the tokens (a, b, =), to logits ``[batch, 3, p + 1]``.
+
     Raises:
         ValueError: If ``p < 3`` or the activation is unknown.
         RuntimeError: If the installed transformer-lens is older than 4.
+        TypeError: If ``p`` is not an int.
     """
     check_modulus(p)
     check_choice("act_fn", act_fn, ACTIVATIONS)
@@ -87,6 +91,13 @@ def build(
 def with_equals(tokens: Int[Tensor, "batch 2"], p: int) -> Int[Tensor, "batch 3"]:
     """Pairs with the token of = appended, which is p.
 
+    Args:
+        tokens: Pairs, values 0..p-1.
+        p: Modulus.
+
+    Returns:
+        int64 ``[batch, 3]``, columns a, b and =.
+
     Raises:
         TypeError: If tokens are not an int64 tensor.
         ValueError: If their shape is not ``[batch, 2]`` or a value is not in 0..p-1.
@@ -96,14 +107,19 @@ def with_equals(tokens: Int[Tensor, "batch 2"], p: int) -> Int[Tensor, "batch 3"
 
 
 def on_pairs(bridge: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The map from int64 pairs ``[batch, 2]`` to the logits ``[batch, p]`` at the position of =.
+    """The transformer as a map from pairs to the logits at the position of =.
 
     Hooks on the bridge take effect whenever the map is called. The logit of =, which is no answer,
     is left out.
 
+    Args:
+        bridge: A one-layer transformer, as of :func:`build`.
+
+    Returns:
+        A function from int64 pairs ``[batch, 2]`` to logits ``[batch, p]``.
+
     Raises:
-        ValueError: If the bridge is not a one-layer transformer on three tokens, as of
-            :func:`build`.
+        ValueError: If the bridge is not a one-layer transformer on three tokens.
     """
     p = _modulus(bridge)
 
@@ -133,9 +149,14 @@ def effective_weights(bridge: nn.Module) -> MLPWeights:
     pairs and taking the heads' path is closer to the input weights where attention is nearly
     constant; it is an approximation of another kind, so it is not mixed in here.
 
+    Args:
+        bridge: A one-layer transformer, as of :func:`build`.
+
+    Returns:
+        Weights of one network without biases; W_in is ``[2, p, d_mlp]``, both operands the same.
+
     Raises:
-        ValueError: If the bridge is not a one-layer transformer on three tokens, as of
-            :func:`build`.
+        ValueError: If the bridge is not a one-layer transformer on three tokens.
     """
     p = _modulus(bridge)
     source: Any = bridge

@@ -125,13 +125,32 @@ class Verdict:
         return max(nulls, key=lambda name: self.controls[name].mean)
 
     def excess(self, control: str | None = None) -> float:
-        """Effect minus the mean of a control; None takes the strongest."""
+        """Effect minus the mean of a control, in accuracy over all pairs.
+
+        Args:
+            control: Name of the control; None takes the strongest.
+
+        Returns:
+            A difference of accuracies, -1 to 1.
+
+        Raises:
+            ValueError: If there is no such control.
+        """
         return self.effect.mean - self._control(control).mean
 
     def excess_interval(self, control: str | None = None) -> tuple[float, float]:
-        """Where 95% of the differences to single draws of the control lie.
+        """Where 95% of the differences to single draws of a control lie.
 
         A spread over draws, for one trained network: not a confidence interval over seeds.
+
+        Args:
+            control: Name of the control; None takes the strongest.
+
+        Returns:
+            Lower and upper end of effect minus control, in accuracy over all pairs.
+
+        Raises:
+            ValueError: If there is no such control.
         """
         differences = self.effect.mean - self._control(control).accuracy.double().numpy()
         tail = (1 - INTERVAL) / 2
@@ -296,10 +315,10 @@ def pooled_excess(
         resamples: Bootstrap resamples.
 
     Returns:
-        Mean, lower and upper end.
+        Mean, lower and upper end, in accuracy over all pairs.
 
     Raises:
-        ValueError: If there are fewer than two verdicts, or their recipes differ.
+        ValueError: If there are fewer than two verdicts, their recipes differ, or there is no such control.
     """
     if len(verdicts) < 2:
         raise ValueError(
@@ -315,7 +334,7 @@ def bootstrap_mean(
 ) -> tuple[float, float, float]:
     """Mean over runs, with a 95% interval (percentile bootstrap, Efron and Tibshirani 1993, chapter 13).
 
-    Of three runs the interval is hardly more than their range, and of one it is NaN.
+    Of three runs the interval is hardly more than their range.
 
     Args:
         values: One for each run.
@@ -323,7 +342,8 @@ def bootstrap_mean(
         resamples: Bootstrap resamples.
 
     Returns:
-        Mean, lower and upper end.
+        Mean, lower and upper end, in the units of the values; ends are NaN for fewer than two values or one
+        that is not finite.
     """
     found = np.asarray(values, dtype=float)
     if len(found) < 2 or not np.isfinite(found).all():

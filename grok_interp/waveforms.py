@@ -43,7 +43,13 @@ def turns(
 ) -> Float64[Tensor, "*batch m d"]:
     """``t = k n / m + phi / (2 pi)`` in [-1/2, 1/2) for n = 0..m-1, one column a neuron.
 
-    In float64 whatever the phase's type, so that :data:`EDGE` means the same for all.
+    Args:
+        m: Modulus.
+        frequency: k, an integer.
+        phase: phi in radians.
+
+    Returns:
+        ``[*batch, m, d]``, in float64 whatever the phase's type, so that :data:`EDGE` means the same for all.
     """
     n = torch.arange(m, device=frequency.device)[:, None]
     residue = (frequency.unsqueeze(-2) * n) % m
@@ -88,8 +94,11 @@ def sample(
         amplitude: A, the amplitude of the fundamental, in the units of the weight.
         phase: phi in radians; may be NaN where the frequency is 0.
         clip_at: For trapezoids, the height at which the cosine is clipped, in (0, 1].
-        incidence: Which coordinates each of n points sees, as in :func:`fourier.sinusoids`; None
+        incidence: Which coordinates each of n points sees, as in :func:`.fourier.sinusoids`; None
             gives the wave on Z_m itself.
+
+    Returns:
+        Waves along dim -2, over the m coordinates or the n points, in the units of ``amplitude``.
 
     Raises:
         ValueError: If the waveform is unknown, or a trapezoid is asked for without ``clip_at``.
@@ -120,7 +129,7 @@ def r_squared(
 ) -> Float[Tensor, "*batch d"]:
     """Share of a column's variance that a wave explains: ``1 - |w - s|^2 / |w|^2``.
 
-    Means over the points are removed from both. NaN for a constant column.
+    Means over the points are removed from both.
 
     Args:
         column: Weights, along dim -2.
@@ -128,6 +137,10 @@ def r_squared(
         fit: ``"level"`` takes the wave as it is, at the level its amplitude says; ``"lstsq"`` fits
             the level, which gives the squared correlation.
         covered: Points to count; None for all.
+
+    Returns:
+        1 if the wave is the column; below 0 with ``"level"`` if it is farther from it than the mean is;
+        NaN for a constant column.
 
     Raises:
         ValueError: If ``fit`` is neither.
@@ -154,11 +167,15 @@ def fit_trapezoid(
     incidence: Float[Tensor, "*points n m"] | None = None,
     covered: Bool[Tensor, "*points n 1"] | None = None,
 ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
-    """Best clipping level of each column, from :data:`CLIPS`, and the R2 it reaches.
+    """Fit the clipping level of a trapezoid to each column: the best of :data:`CLIPS`, by R2.
 
     The level follows from ``amplitude`` as for the other waves, so the clipping level is the one
     parameter that is fitted; the cosine is among the candidates. Arguments as for :func:`sample`
     and :func:`r_squared`.
+
+    Returns:
+        The clipping level, 1 for a cosine and small for a square wave, and the R2 that it reaches; 1 and NaN
+        for a constant column.
     """
     best = torch.full_like(amplitude, -math.inf)
     clip_at = torch.full_like(amplitude, CLIPS[-1])
@@ -179,8 +196,16 @@ def plateau_share(
 ) -> Float[Tensor, "*batch d"]:
     """Share of weights near their neuron's plateau: ``abs(abs(w)/level - 1) < .25``.
 
-    ``w`` is the column about its mean and ``level = pi/4 * amplitude``. A cosine scores .48 by
-    itself, a square wave 1. NaN where the amplitude is 0. Only points in ``covered`` count.
+    ``w`` is the column about its mean and ``level = pi/4 * amplitude``. A cosine scores .48 by itself, a
+    square wave 1.
+
+    Args:
+        column: Weights, along dim -2.
+        amplitude: A of each column's fundamental, in the units of the weights.
+        covered: Points to count; None for all.
+
+    Returns:
+        In 0..1; NaN where the amplitude is 0.
     """
     level = SQUARE_LEVEL * amplitude.unsqueeze(-2)
     near = (_centred(column, covered).abs() / level - 1).abs() < PLATEAU_TOLERANCE
@@ -194,11 +219,12 @@ class IntermediateValues:
     """Weights well inside a neuron's two levels, and how far they lie from a sign change.
 
     Attributes:
-        share: Share of weights with ``abs(w) < .75 level``, level = pi/4 A.
-        distance: Their mean distance to the nearest sign change of the wave, in turns (0 to 1/4).
-        cosine_share: The same share for the cosine of this frequency, amplitude and phase.
-        cosine_distance: The same distance for that cosine: the null that "intermediate values sit
-            only near sign changes" must beat, since a cosine's small values sit there too.
+        share (``[*batch, d]``): Share of weights with ``abs(w) < .75 level``, level = pi/4 A.
+        distance (``[*batch, d]``): Their mean distance to the nearest sign change of the wave, in turns
+            (0 to 1/4).
+        cosine_share (``[*batch, d]``): The same share for the cosine of this frequency, amplitude and phase.
+        cosine_distance (``[*batch, d]``): The same distance for that cosine: the null that "intermediate
+            values sit only near sign changes" must beat, since a cosine's small values sit there too.
     """
 
     share: Float[Tensor, "*batch d"]
@@ -220,8 +246,11 @@ def intermediate_values(
     """Where a column's intermediate values sit, beside its fitted cosine's.
 
     Values scattered at random over the period would lie 1/8 of a turn from a sign change on
-    average. A distance is NaN where a neuron has no intermediate value. Arguments as for
-    :func:`sample` and :func:`r_squared`.
+    average. Arguments as for :func:`sample` and :func:`r_squared`.
+
+    Returns:
+        Shares and distances of the column and of its cosine; a distance is NaN where a column has no
+        intermediate value.
     """
     t = turns(m, frequency, torch.where(frequency > 0, phase, 0))
     to_edge = (t.abs() - 0.25).abs().to(column.dtype)

@@ -24,7 +24,14 @@ Hooks = list[tuple[str, Callable[..., Tensor | None]]]
 
 
 def chosen_matrices(matrices: str | Sequence[str] | None) -> tuple[str, ...]:
-    """One or some of ``"W_a"``, ``"W_b"``, ``"W_out"``, in their order; ``"W_in"`` is the first two.
+    """Which matrices are meant, in the order of :data:`MATRICES`.
+
+    Args:
+        matrices: One or some of ``"W_a"``, ``"W_b"``, ``"W_out"``, and ``"W_in"`` for the first two; None for
+            all.
+
+    Returns:
+        Some of :data:`MATRICES`, each once.
 
     Raises:
         ValueError: If a name is unknown.
@@ -47,6 +54,11 @@ def on_weights(
         neurons: Indices or mask of the neurons to change; None for all.
         change_in: From W_in ``[2, p, d_mlp]`` to what takes its place.
         change_out: From W_out ``[d_mlp, p]`` to what takes its place.
+
+    Returns:
+        Pairs of a hook name and a function, as ``fwd_hooks()`` of an intervention gives them: at most
+        one for W_in and one for W_out. A neuron that is out of range raises ``ValueError`` when the
+        model runs.
     """
     given = None if neurons is None else torch.as_tensor(neurons)
     if given is not None and not bool(given.any() if given.dtype == torch.bool else given.numel()):

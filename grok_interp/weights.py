@@ -51,6 +51,9 @@ ACTIVATIONS: dict[str, Activation] = {
 def activation(act_fn: str | Activation) -> Activation:
     """The function that a config's ``act_fn`` names; a callable is handed through.
 
+    Returns:
+        A function from pre-activations to activations of the same shape.
+
     Raises:
         ValueError: If the name is unknown, or is ``"custom"``, which names no function.
     """
@@ -122,10 +125,10 @@ class MLPWeights:
     """Weights of one network or of a batch of networks of one shape.
 
     Attributes:
-        W_in: Input weights by operand, token and neuron.
-        W_out: Output weights by neuron and class.
-        b_in: Bias of the pre-activations, or None.
-        b_out: Bias of the logits, or None.
+        W_in (``[*batch, 2, p, d_mlp]``): Input weights by operand, token and neuron.
+        W_out (``[*batch, d_mlp, p]``): Output weights by neuron and class.
+        b_in (``[*batch, d_mlp]``): Bias of the pre-activations, or None.
+        b_out (``[*batch, p]``): Bias of the logits, or None.
         act_fn: Name of the activation, or a callable.
         output_scale: Factor on ``post @ W_out``.
     """
@@ -139,7 +142,7 @@ class MLPWeights:
 
     @property
     def p(self) -> int:
-        """Modulus: the number of tokens and of classes."""
+        """The modulus, which is the number of tokens and of classes."""
         return self.W_in.shape[-2]
 
     @property
@@ -189,18 +192,18 @@ class MLPWeights:
         return torch.cat([self.W_in, self.W_out.mT.unsqueeze(-3)], -3)
 
     def pre(self, tokens: Tensor) -> Float[Tensor, "*batch pairs d_mlp"]:
-        """Pre-activations on int64 tokens ``[pairs, 2]``, which are checked."""
+        """Pre-activations ``W_in[0, a] + W_in[1, b] + b_in`` on int64 tokens ``[pairs, 2]``, checked."""
         tokens = check_tokens(tokens, self.p)
         pre = self.W_in[..., 0, :, :].index_select(-2, tokens[:, 0])
         pre = pre + self.W_in[..., 1, :, :].index_select(-2, tokens[:, 1])
         return pre if self.b_in is None else pre + self.b_in.unsqueeze(-2)
 
     def post(self, tokens: Tensor) -> Float[Tensor, "*batch pairs d_mlp"]:
-        """Activations on int64 tokens ``[pairs, 2]``."""
+        """Activations ``act(pre)`` on int64 tokens ``[pairs, 2]``."""
         return activation(self.act_fn)(self.pre(tokens))
 
     def logits(self, tokens: Tensor) -> Float[Tensor, "*batch pairs p"]:
-        """Logits on int64 tokens ``[pairs, 2]``."""
+        """Logits ``output_scale * post @ W_out + b_out`` on int64 tokens ``[pairs, 2]``."""
         logits = self.post(tokens) @ self.W_out
         if self.output_scale != 1.0:
             logits = self.output_scale * logits
@@ -218,6 +221,13 @@ class SupportsWeights(Protocol):
 
 def neuron_mask(neurons: Any, d_mlp: int) -> Bool[Tensor, " d_mlp"]:
     """Neurons given by indices or as a mask, as a mask; None means all.
+
+    Args:
+        neurons: Indices (a sequence, set or tensor), or a boolean mask ``[d_mlp]``; None for all.
+        d_mlp: Number of neurons.
+
+    Returns:
+        True for the neurons that are meant.
 
     Raises:
         ValueError: If an index is out of range or not whole, or a mask has another length.
@@ -258,8 +268,16 @@ def draw(
 ) -> Float[Tensor, "..."]:
     """Entries uniform in ``+-1/sqrt(fan_in)``, or standard normal, drawn on the CPU in float32.
 
-    So a seed means the same weights on every device and in every precision. None draws from
-    torch's default generator.
+    So a seed means the same weights on every device and in every precision.
+
+    Args:
+        init: ``"uniform"`` or ``"normal"``.
+        shape: Of the tensor.
+        fan_in: Inputs that each unit adds up.
+        generator: Where to draw from; None for torch's default generator.
+
+    Returns:
+        A float32 tensor of ``shape`` on the CPU.
     """
     drawn = torch.empty(tuple(shape), dtype=torch.float32, device="cpu")
     if init == "normal":

@@ -18,7 +18,7 @@ def check_choice(name: str, value: object, choices: Any) -> None:
 
 
 def check_modulus(p: object) -> None:
-    """Raise unless ``p`` is an integer of at least 3, the least modulus with a frequency."""
+    """Raise ``TypeError`` unless ``p`` is an int, ``ValueError`` below 3, the least p with a frequency."""
     if not isinstance(p, int) or isinstance(p, bool):
         raise TypeError(f"p={p!r} must be an int, the modulus of the task; pass for example p=59")
     if p < 3:
@@ -28,7 +28,7 @@ def check_modulus(p: object) -> None:
 
 
 def check_count(name: str, value: object, least: int) -> None:
-    """Raise unless ``value`` is an int of at least ``least``."""
+    """Raise ``ValueError`` unless ``value`` is an int of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} must be an int of at least {least}")
 
@@ -39,7 +39,7 @@ def is_number(value: object) -> bool:
 
 
 def check_range(name: str, value: Any, low: float, high: float, brackets: str, what: str) -> None:
-    """Raise unless ``value`` is a number between ``low`` and ``high``; brackets as in "(0, 1]"."""
+    """Raise ``ValueError`` unless ``value`` is a number from ``low`` to ``high``; brackets as in "(0, 1]"."""
     inside = is_number(value) and (
         (low < value if brackets[0] == "(" else low <= value)
         and (value < high if brackets[1] == ")" else value <= high)
@@ -57,12 +57,12 @@ def plain(value: Any) -> Any:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise unless ``value`` is true or false."""
+    """Raise ``ValueError`` unless ``value`` is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}={value!r} must be true or false")
 
 
 def check_seed(seed: object) -> None:
-    """Raise unless it is an int."""
+    """Raise ``ValueError`` unless ``seed`` is an int."""
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"seed={seed!r} must be an int")

@@ -31,6 +31,10 @@ class LandscapeConfig:
         train: How to train; None for the problem's own way.
         draws: Of a modular problem, draws of the frozen_input control that idealised accuracies are held
             against; 0 leaves out the table of them.
+
+    Raises:
+        ValueError: If a value is out of range, given twice or not in a sequence, or alphas do not
+            ascend.
     """
 
     alphas: tuple[float, ...] = ALPHAS
@@ -95,6 +99,9 @@ class LandscapeRun:
         d_mlp: Modular tasks: neurons.
         operation: Modular tasks: the task.
         label_noise: Modular tasks: share of training labels redrawn.
+
+    Raises:
+        ValueError: If a level is not an accuracy in (0, 1].
     """
 
     out: Path = field(default_factory=lambda: Path("landscapes/run"))

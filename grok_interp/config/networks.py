@@ -27,6 +27,10 @@ class TaskConfig:
         p: Modulus and number of classes, at least 3; prime for multiplication to have coordinates.
         operation: ``"add"``, ``"subtract"``, ``"multiply"``, or a polynomial in ``a`` and ``b``
             with integer coefficients such as ``"a**2 + b**2"``.
+
+    Raises:
+        TypeError: If ``p`` is not an int.
+        ValueError: If ``p < 3``, or the operation is not text.
     """
 
     p: int = 59
@@ -51,6 +55,9 @@ class SplitConfig:
         seed: Seed of the split and of the noise; neither depends on the model. None where they were
             drawn from a generator, which alone can give them back.
         symmetric: Divide unordered pairs, so that (a, b) and (b, a) land on the same side.
+
+    Raises:
+        ValueError: If a share is out of range, ``seed`` is not an int or ``symmetric`` not a bool.
     """
 
     train_fraction: float = 0.5
@@ -89,6 +96,10 @@ class HookedMLPConfig:
         seed: Seed of the initial weights; None for weights that were not drawn here.
         dtype: Floating-point type of the parameters.
         device: Device of the parameters; kept true by ``.to()``.
+
+    Raises:
+        TypeError: If ``p`` is not an int.
+        ValueError: If a value is out of range, or a name is unknown.
     """
 
     p: int = 59

@@ -16,14 +16,18 @@ def from_dict(cls: type[Any], values: Any, where: str, *, complete: bool = False
     """Make the dataclass ``cls``, with the dataclasses in it, from nested mappings.
 
     Args:
-        cls: One of the dataclasses above.
+        cls: One of the dataclasses of :mod:`grok_interp.config`.
         values: Field names and values, as read from TOML or JSON.
         where: What the mapping came from, for the error.
         complete: Whether every field must be given, as in a file that a program wrote.
 
+    Returns:
+        An instance of ``cls``; fields that are not given have their defaults.
+
     Raises:
         ValueError: If a key is not a field of its class, one is missing from a complete mapping, or
             a value is out of range.
+        TypeError: If ``p`` is not an int.
     """
     _check_keys(cls, values, where, complete)
     try:
@@ -41,9 +45,17 @@ def to_dict(config: Any) -> dict[str, Any]:
 def read_toml(cls: type[Any], path: Path) -> Any:
     """Read ``cls`` from a TOML file, whose tables are the dataclasses in it.
 
+    Args:
+        cls: One of the dataclasses of :mod:`grok_interp.config`.
+        path: The file.
+
+    Returns:
+        An instance of ``cls``; fields that the file does not give have their defaults.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: Naming the file, and the line or the key that is wrong.
+        TypeError: If ``p`` is not an int.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: pass the path of a TOML file")
@@ -77,9 +89,11 @@ def _check_keys(cls: type[Any], values: Any, where: str, complete: bool) -> None
 
 @cache
 def _converter() -> Converter:
-    """Nesting, tuples and paths are cattrs' part; values are checked by the dataclasses themselves.
+    """What makes dataclasses of mappings: nesting, tuples and paths are cattrs' part.
 
-    So plain values and tuples pass as they are, where cattrs would make 59 of "59" and of 59.9.
+    Returns:
+        A converter that hands plain values and tuples on as they are, where cattrs would make 59 of "59" and
+        of 59.9: the dataclasses check them themselves.
     """
     from cattrs import Converter  # a tenth of a second that the command line's help can do without
 

@@ -39,6 +39,9 @@ class Recipe:
             untrained network then scores near 1).
         keep_constant: Add each column's mean, which is dropped otherwise, to its wave. (A sampled
             square wave has a mean of its own, up to its level over the points of a period.)
+
+    Raises:
+        ValueError: If a name is unknown, or ``keep_constant`` is not a bool.
     """
 
     frequency: FrequencyMode = "joint"
@@ -69,6 +72,10 @@ class DemoConfig:
         clean_steps: Training steps of the run without label noise.
         noisy_steps: Training steps of the run with label noise.
         draws: Draws of each random control.
+
+    Raises:
+        TypeError: If ``p`` is not an int.
+        ValueError: If a number is out of range.
     """
 
     out: Path = field(default_factory=lambda: Path("out/demo"))

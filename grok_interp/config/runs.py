@@ -65,6 +65,12 @@ class StopRule:
     def parse(cls, text: object) -> StopRule:
         """Read ``"<metric> <sign> <number>"``.
 
+        Args:
+            text: Such as ``"test_accuracy >= 0.99"``.
+
+        Returns:
+            The rule, its number as a float.
+
         Raises:
             ValueError: If the text is not of that form, or the metric is unknown.
         """
@@ -135,6 +141,9 @@ class TrainConfig:
             metrics are those of :data:`METRICS`. None runs all steps.
         stop_evaluations: Evaluations in a row that must meet it.
         progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If a value is out of range, a name is unknown, or ``stop`` is not a condition.
     """
 
     steps: int = 2000
@@ -233,6 +242,9 @@ class RunConfig:
         model: The model; its p is the task's.
         train: How to train.
         out: Directory of the run.
+
+    Raises:
+        ValueError: If the model's p is not the task's, or a seed of split or model is None.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)

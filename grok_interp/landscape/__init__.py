@@ -3,8 +3,9 @@
 For networks whose parameters start at ``alpha`` times their usual initialisation and are rescaled to that
 norm after each step (:mod:`.sphere`), the train loss against alpha is an "L" and the test loss a "U". Where
 alpha is large and decay is small, a network sits on the right arm: it fits the training data at once, and
-generalises when decay has brought its norm down to the U's minimum. :func:`reduced` measures the
-first, :func:`train` without a constraint the second, :mod:`.shapes` and :mod:`.laws` put numbers to both.
+generalises when decay has brought its norm down to the U's minimum. :func:`.reduced` measures the
+first, :func:`.landscape.training.train` without a constraint the second, :mod:`.shapes` and
+:mod:`.laws` put numbers to both::
 
     problem = problems.teacher_student()            # or a Problem of your own, or a ModularProblem
     frame = landscape.reduced(problem, LandscapeConfig(seeds=(0, 1, 2)))

@@ -42,7 +42,7 @@ class Curves:
     """What training came to.
 
     Attributes:
-        table: A row for each evaluation; see :mod:`.training`.
+        table: A row for each evaluation; see :mod:`grok_interp.landscape.training`.
         latent: Of a modular problem, a row for each checkpoint: the columns of
             ``dynamics.DEFINITIONS`` (idealised accuracies, their excess over the frozen_input control, the
             phase residual, ...) beside those that say which network it is of. None of others, and without
@@ -146,7 +146,7 @@ class Store:
             lock.release()
 
     def read(self, cell: Cell) -> Curves | None:
-        """A finished cell; None if it is not."""
+        """A finished cell; None if it is not. ``ValueError`` names a file that is damaged."""
         found = _read_cell(self.path, cell.name)
         return None if found is None or (self._has_latent and found.latent is None) else found
 
@@ -159,7 +159,13 @@ class Store:
 
 
 def read(path: Path | str) -> Curves:
-    """Every finished cell of a directory that :func:`.training.train` wrote to, while it trains too.
+    """Read every finished cell of a directory that landscapes are trained into, while they train too.
+
+    Args:
+        path: The ``out`` of :func:`grok_interp.landscape.training.train`.
+
+    Returns:
+        The cells as one, in the order of seed, size, rule, decay, alpha and step.
 
     Raises:
         FileNotFoundError: If there is no landscape.
@@ -175,7 +181,13 @@ def read(path: Path | str) -> Curves:
 
 
 def joined(parts: Sequence[Curves]) -> Curves:
-    """Cells as one, in the order of seed, size, rule, decay, alpha and step.
+    """Join cells.
+
+    Args:
+        parts: Cells of one problem.
+
+    Returns:
+        The cells as one, in the order of seed, size, rule, decay, alpha and step.
 
     Raises:
         ValueError: If there are none.

@@ -28,7 +28,7 @@ from grok_interp.milestones import pressures, reached
 
 RESAMPLES = 200
 LEAST_SPREAD = 1e-3
-"""Least standard deviation of log times that a fit may find: runs of one setting differ by more."""
+"""Least standard deviation of log times that a fit may find; runs of one setting differ by more."""
 
 
 def times(
@@ -118,6 +118,9 @@ def generalisation_law(found: pd.DataFrame, *, time: str = "generalise", seed: i
         time: ``"generalise"`` or ``"train"``; the latter should not depend on x.
         seed: Seed of the bootstrap.
 
+    Returns:
+        Coefficient, exponent and scatter, with the exponent's interval and how many times are bounds.
+
     Raises:
         ValueError: If alphas, sizes or rules differ, decays or times are 0, or fewer than two values of x
             have runs that got there.
@@ -200,6 +203,9 @@ def norm_decay(table: pd.DataFrame, found: pd.DataFrame | None = None) -> pd.Dat
         Columns ``alpha``, ``seed``, ``size``, ``lr_rule``, ``lr``, ``weight_decay``; and for both phases, as
         in ``rate_memorising``, the ``rate``, minus the slope a step; ``ratio``, the rate over ``lr wd``, 1
         if the law holds; and ``r2`` of the line. NaN with fewer than three evaluations in the phase.
+
+    Raises:
+        ValueError: As for :func:`times`.
     """
     found = times(table) if found is None else found
     rows = []

@@ -36,7 +36,7 @@ CORNER = 0.1
 ARM = math.log10(2)
 """An arm of a U goes up at least twofold."""
 TINY = 1e-12
-"""Losses below this count as this: float32 gives exact zeros, which have no logarithm."""
+"""Losses below this count as this, since float32 gives exact zeros, which have no logarithm."""
 DEFINITIONS = {
     "w_c": "alpha at which the test loss is least",
     "w_c_left": "the alpha measured below the best one",

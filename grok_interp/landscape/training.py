@@ -51,6 +51,9 @@ def train(
             runs, or one that it does not. :func:`.cells.read` gives what a directory holds.
         progress: Whether to show a progress bar.
 
+    Returns:
+        Evaluations of all networks as one table; of a modular problem also measures of its checkpoints.
+
     Raises:
         FileExistsError: If the directory holds something else, or cells made in another way.
         ValueError: If a size does not fit the data, a modular task has no coordinates and draws are asked
@@ -152,6 +155,9 @@ def last_and_best(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: ``train(...).table``.
 
+    Returns:
+        Columns as of :func:`reduced`.
+
     Raises:
         ValueError: If a network occurs twice at one step.
     """
@@ -203,8 +209,9 @@ def _check(problem: Problem | ModularProblem, config: LandscapeConfig, how: Trai
 def _together(problem: Problem | ModularProblem, how: TrainConfig, data: Any, networks: int) -> int:
     """How many networks train as one, and are stored as one.
 
-    HookedMLPs in the blocks in which they train, other networks all at once, or one by one where vmap
-    does not know them.
+    Returns:
+        For HookedMLPs the size of the blocks in which they train; for other networks all of them, or 1 where
+        vmap does not know them.
     """
     if isinstance(problem, ModularProblem):
         return min(networks, ensemble.block_size(Job(problem.network(0, 1.0), data, how)))

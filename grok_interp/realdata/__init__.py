@@ -16,7 +16,7 @@ unless ``download=True``. The readers of the paper's data were run on folders of
 against the hub; see :mod:`.sources`.
 
 With one seed of the data every size is tested on the same examples, and a smaller training side is the
-beginning of a larger one; see :class:`.sources.Pool`.
+beginning of a larger one; see :class:`.Pool`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ REVIEW_LENGTH = 500
 EVALUATIONS = 20
 """In a run of the default length."""
 ALPHABET = "abcdefghijklmnopqrstuvwxyz' -"
-"""Of what is kept of vaderSentiment's lexicon: words, and phrases such as "can't stand"."""
+"""Of what is kept of vaderSentiment's lexicon, words and phrases such as "can't stand"."""
 
 
 # Images -------------------------------------------------------------------------------------------
@@ -82,6 +82,9 @@ def images(
         download: Whether to load ``ylecun/mnist`` from the hub.
         size: Images to train on; None for 200 digits or 1000 of MNIST.
         mixing: m, 0 to 1.
+
+    Returns:
+        A problem of ten classes; ``about`` says what the data are and how they are divided.
 
     Raises:
         ValueError: If an argument is out of range, or the data are not as described. Below mixing 1,
@@ -183,6 +186,9 @@ def language(
             and test.
         download: Whether to load ``stanfordnlp/imdb`` from the hub.
         size: Texts to train on; None for 1000, or as many as there are.
+
+    Returns:
+        A problem of one logit; ``about`` says what the data are and how they are divided.
 
     Raises:
         ValueError: If an argument is out of range, or the data are not as described.
@@ -288,6 +294,9 @@ def molecules(
         path: Folder with QM9 that ``datasets`` reads: columns smiles and alpha. Its splits are joined.
         download: Whether to load ``raphavlas/qm9_v2`` from the hub.
         size: Molecules to train on; None for 100, or as many as there are.
+
+    Returns:
+        A problem of one value; ``about`` says what the data are and how they are divided.
 
     Raises:
         ValueError: If an argument is out of range, or the data are not as described. Drawing raises it

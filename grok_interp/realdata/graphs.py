@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from grok_interp.realdata.sources import needed
 
 ELEMENTS = (6, 7, 8, 9, 15, 16, 17, 35, 53)
-"""C, N, O, F, P, S, Cl, Br, I: those that at least one in a thousand atoms of RDKit's NCI molecules is."""
+"""C, N, O, F, P, S, Cl, Br and I, those that at least one in a thousand atoms of RDKit's NCI molecules is."""
 FEATURES = (*ELEMENTS, "other", "bonds", "hydrogens", "charge", "aromatic")
-"""Columns of X: an element or another one, then four numbers."""
+"""Columns of X, an element or another one, then four numbers."""
 D_GRAPH = 16
 D_PERCEPTRON = 32
 
@@ -84,6 +84,9 @@ def from_smiles(smiles: Sequence[str], most_atoms: int) -> Graphs:
     Args:
         smiles: Molecules.
         most_atoms: Largest number of atoms, hydrogens not counted.
+
+    Returns:
+        Atoms and bonds of the molecules that are kept, padded to the largest of them.
 
     Raises:
         ValueError: If no molecule is left.

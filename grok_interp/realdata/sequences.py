@@ -56,7 +56,15 @@ def words(text: str) -> list[str]:
 
 
 def vocabulary(texts: Iterable[Sequence[str]], symbols: int) -> dict[str, int]:
-    """Ids, from 1 on, of the most frequent symbols; of equally frequent ones the alphabet's first."""
+    """Ids of the most frequent symbols; of equally frequent ones the alphabet's first.
+
+    Args:
+        texts: Symbols of each text.
+        symbols: Number of ids at most.
+
+    Returns:
+        Ids by symbol, from 1 on, the most frequent first.
+    """
     counts = Counter(symbol for text in texts for symbol in text)
     ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     return {symbol: rank for rank, symbol in enumerate(ranked[:symbols], 1)}
@@ -65,7 +73,16 @@ def vocabulary(texts: Iterable[Sequence[str]], symbols: int) -> dict[str, int]:
 def ids(
     texts: Sequence[Sequence[str]], known: dict[str, int], length: int
 ) -> Int[Tensor, "texts length"]:
-    """Ids of the symbols that are known, the others left out, cut and padded to a length."""
+    """Ids of the symbols that are known, the others left out, cut and padded to a length.
+
+    Args:
+        texts: Symbols of each text: words, or a string for its letters.
+        known: Ids by symbol, from 1 on.
+        length: Length of the rows.
+
+    Returns:
+        A row of ids for each text, 0 after its last one.
+    """
     rows = torch.full((len(texts), length), PADDING)
     for row, text in zip(rows, texts, strict=True):
         found = torch.tensor([known[symbol] for symbol in text if symbol in known][:length])

@@ -87,6 +87,14 @@ QM9 = Published("qm9", "molecules", "raphavlas/qm9_v2", ("smiles", "alpha"), (),
 def needed(module: str, package: str, what: str) -> ModuleType:
     """Import a module of the extra ``data``.
 
+    Args:
+        module: Its full name.
+        package: What provides it, for the error.
+        what: What needs it, for the error.
+
+    Returns:
+        The module.
+
     Raises:
         ImportError: Saying what needs which package, and how to install it.
     """
@@ -138,7 +146,18 @@ class Pool:
     def draw(
         self, seed: int, size: int
     ) -> tuple[Int[Tensor, " trained"], Int[Tensor, " held_out"]]:
-        """Examples to train on, and those held out."""
+        """Draw the examples of a seed.
+
+        Args:
+            seed: The seed.
+            size: How many to train on, in 1..:attr:`most`.
+
+        Returns:
+            Indices of the examples to train on, and of those held out.
+
+        Raises:
+            ValueError: If there are not so many.
+        """
         self.check(size)
         generator = torch.Generator().manual_seed(seed)
         if self.own_test:
@@ -159,16 +178,22 @@ class Pool:
 
 
 def digits() -> tuple[UInt8[Tensor, "images pixels"], Int[Tensor, " images"]]:
-    """Pixels, 0 to 16, and labels of scikit-learn's digits."""
+    """Pixels, 0 to 16, and labels of scikit-learn's digits; ``ImportError`` if that is missing."""
     package = needed("sklearn.datasets", "scikit-learn", "images(source='digits')")
     pixels, labels = package.load_digits(return_X_y=True)
     return torch.from_numpy(pixels).to(torch.uint8), torch.from_numpy(labels).long()
 
 
 def lexicon() -> tuple[dict[str, float], int]:
-    """Mean rating, -4 to 4, of every token of vaderSentiment's lexicon, and how many lines it has.
+    """Mean ratings of vaderSentiment's lexicon.
 
     Of a token on several lines the last counts, as in vaderSentiment itself.
+
+    Returns:
+        Mean rating, -4 to 4, of every token, and how many lines the lexicon has.
+
+    Raises:
+        ImportError: If vaderSentiment is missing.
     """
     package = needed("vaderSentiment", "vaderSentiment", "language(source='vader')")
     text = resources.files(package).joinpath("vader_lexicon.txt").read_text(encoding="utf-8")
@@ -177,10 +202,14 @@ def lexicon() -> tuple[dict[str, float], int]:
 
 
 def nci() -> tuple[list[str], Float[Tensor, " molecules"]]:
-    """SMILES and topological polar surface area, in square angstroms, of RDKit's NCI molecules.
+    """Topological polar surface areas of RDKit's NCI molecules.
+
+    Returns:
+        SMILES, and areas in square angstroms.
 
     Raises:
         FileNotFoundError: If RDKit was installed without its folder of data.
+        ImportError: If RDKit is missing.
     """
     config = needed("rdkit.RDConfig", "rdkit", "molecules(source='nci')")
     file = Path(config.RDDataDir) / TPSA_FILE
@@ -201,7 +230,14 @@ def nci() -> tuple[list[str], Float[Tensor, " molecules"]]:
 def mnist(
     path: str | Path | None, download: bool
 ) -> tuple[UInt8[Tensor, "images pixels"], Int[Tensor, " images"], int]:
-    """Pixels, 0 to 255, and labels of MNIST, the test split last; and how many that has."""
+    """Images and labels of MNIST; arguments and errors as for :func:`read`.
+
+    Returns:
+        Pixels, 0 to 255, and labels, the test split last; and how many images that has.
+
+    Raises:
+        ValueError: If an image is not 28 by 28 pixels, or a label is none of 0 to 9.
+    """
     splits, where = read(MNIST, path, download)
     needed("PIL.Image", "Pillow", str(MNIST))
     decoded = needed("datasets", "datasets", str(MNIST)).Image()
@@ -220,7 +256,14 @@ def mnist(
 
 
 def imdb(path: str | Path | None, download: bool) -> tuple[list[str], Int[Tensor, " reviews"], int]:
-    """Reviews and their labels, 1 for praise, the test split last; and how many that has."""
+    """Film reviews of IMDb; arguments and errors as for :func:`read`.
+
+    Returns:
+        Texts and labels, 1 for praise and 0 for blame, the test split last; and how many reviews that has.
+
+    Raises:
+        ValueError: If a review is no text, or a label is neither 0 nor 1.
+    """
     splits, where = read(IMDB, path, download)
     texts: list[str] = []
     labels: list[int] = []
@@ -231,7 +274,14 @@ def imdb(path: str | Path | None, download: bool) -> tuple[list[str], Int[Tensor
 
 
 def qm9(path: str | Path | None, download: bool) -> tuple[list[str], Float[Tensor, " molecules"]]:
-    """SMILES and isotropic polarisability, in cubic bohr, of the molecules in all splits."""
+    """Molecules of QM9, of all its splits together; arguments and errors as for :func:`read`.
+
+    Returns:
+        SMILES, and isotropic polarisabilities in cubic bohr.
+
+    Raises:
+        ValueError: If a SMILES is no text, or a polarisability is missing or not finite.
+    """
     splits, where = read(QM9, path, download)
     smiles: list[str] = []
     values: list[Any] = []
@@ -250,15 +300,19 @@ def qm9(path: str | Path | None, download: bool) -> tuple[list[str], Float[Tenso
 def read(
     published: Published, path: str | Path | None, download: bool
 ) -> tuple[dict[str, Any], str]:
-    """The splits of a data set by name, and where they were read from.
+    """Read a data set from a folder, or from the hub.
 
     Args:
         published: The data set.
         path: Folder that ``datasets.load_dataset`` reads, such as one with ``data/train.parquet``.
         download: Whether to load it from the hub, or from the copy that ``datasets`` keeps of it.
 
+    Returns:
+        Its splits by name, and where they were read from.
+
     Raises:
-        ValueError: If neither or both are given, or the data lack a split or a column.
+        ValueError: If neither or both are given, the folder cannot be read, or the data lack a split or a
+            column.
         FileNotFoundError: If there is no such folder.
         ConnectionError: If the download failed. The hub's client tries for some 20 seconds first.
         ImportError: If ``datasets`` is missing.
