@@ -134,6 +134,34 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         command = ["grok-interp", *sys.argv[1:]]
         commands.analyze(path, recipe, draws, seed, command, operation, format, act_fn)
 
+    def report(
+        runs: tyro.conf.Positional[tuple[Path, ...]],
+        out: Path = Path("report.html"),
+        recipe: Recipe = Recipe(),  # noqa: B008
+        draws: int = 20,
+        seed: int = 0,
+    ) -> None:
+        """Write one HTML file about runs, side by side, that opens from disk and can be explored.
+
+        It says whether each network holds the algorithm, uses it, since which step, and what the controls
+        allow one to conclude; a slider moves every figure through the checkpoints.
+
+        Args:
+            runs: The directories of one or more runs.
+            out: The file to write, replacing what is there.
+            recipe: How to idealize; the frequency mode is chosen where it matters.
+            draws: Draws of each random control.
+            seed: Seed of the draws.
+        """
+        if not runs:
+            raise ValueError("grok-interp report needs a run: pass the directory of one or more")
+        for run in runs:
+            _check_run(run)
+        print(f"report on {', '.join(map(str, runs))} {LOADING}", flush=True)
+        from grok_interp import commands
+
+        commands.report_runs(runs, out, recipe, draws, seed, ["grok-interp", *sys.argv[1:]])
+
     def convert(
         source: tyro.conf.Positional[Path],
         out: tyro.conf.Positional[Path],
@@ -181,7 +209,7 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
 
         demo.run(config)
 
-    for command in (train, resume, analyze, convert, landscape, demo):
+    for command in (train, resume, analyze, report, convert, landscape, demo):
         app.command(command)
     return app
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from grok_interp import controls, convert, dynamics, files, measures, pretrained, runs, training
-from grok_interp.config import FormatName, FrequencyMode, Recipe, RunConfig
+from grok_interp import (
+    controls,
+    convert,
+    dynamics,
+    files,
+    findings,
+    measures,
+    pretrained,
+    report,
+    runs,
+    training,
+)
+from grok_interp.config import FormatName, Recipe, RunConfig
 from grok_interp.dynamics import Onset
+from grok_interp.findings import CONTROLLED, ONSETS
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
 from grok_interp.trajectory import Trajectory
 from grok_interp.verdict import without_nan
 
-CONTROLLED: tuple[FrequencyMode, ...] = ("per_matrix", "joint")
-ONSETS = {
-    "train_accuracy": 0.99,
-    "test_accuracy": 0.99,
-    "idealised_per_matrix": 0.9,
-    "idealised_joint": 0.9,
-    "excess_per_matrix": 0.1,
-    "excess_joint": 0.1,
-}
-"""Levels above which a measure counts as having set in."""
 MODEL_PARTS = {pretrained.CONFIG_FILE, pretrained.WEIGHTS_FILE, "README.md", "analysis.json"}
 """What may be in a directory that a converted model replaces."""
 NO_RUN = (
@@ -256,39 +259,66 @@ def _analyze_run(
         raise ValueError(f"{path} has no checkpoint yet: wait for the run, or start it again")
     if trajectory.ended == "":
         print(f"unfinished: step {trajectory.steps[-1]} of {trajectory.train_config.steps}")
-    table = dynamics.table(trajectory, recipe, draws, seed=seed)
-    model, start = trajectory[-1], trajectory.weights(trajectory.steps[:1])[0]
-    verdicts = {
-        mode: controls.evaluate(
-            model,
-            trajectory.split,
-            replace(recipe, frequency=mode),
-            draws,
-            initial=start if dynamics.start_is_unknown(trajectory) else None,
-            seed=seed,
-        )
-        for mode in CONTROLLED
-    }
-    onsets = {name: dynamics.onset(table[name], level) for name, level in ONSETS.items()}
-    for mode, verdict in verdicts.items():
+    found = findings.find(trajectory, recipe, draws, seed=seed)
+    for mode, verdict in found.verdicts.items():
         print(f"{mode}, after step {trajectory.steps[-1]}\n{verdict}\n")
+    for question, answer in list(found.answers.items())[:2]:
+        print(f"{question} {answer}")
     print("first step from which on a measure stays above a level:")
-    for name, when in onsets.items():
+    for name, when in found.onsets.items():
         print(f"  {name:<21} > {ONSETS[name]:<4}  {when}")
-    found: dict[str, Any] = {
+    written: dict[str, Any] = {
         "command": " ".join(command),
         "versions": runs.versions(),
         "step": trajectory.steps[-1],
         "ended": trajectory.ended,
-        "verdicts": {mode: verdict.to_dict() for mode, verdict in verdicts.items()},
-        "onset": {name: _onset(when, ONSETS[name]) for name, when in onsets.items()},
+        "answers": found.answers,
+        "verdicts": {mode: verdict.to_dict() for mode, verdict in found.verdicts.items()},
+        "onset": {name: _onset(when, ONSETS[name]) for name, when in found.onsets.items()},
         "definitions": dynamics.DEFINITIONS,
     }
-    files.write_json(path / "analysis.json", without_nan(found))
+    files.write_json(path / "analysis.json", without_nan(written))
     with files.written_aside(path / "analysis.parquet") as temporary:
-        table.to_parquet(temporary)
-    print(f"\nwrote {path}/analysis.json and {path}/analysis.parquet ({len(table)} checkpoints)")
-    return found
+        found.table.to_parquet(temporary)
+    print(
+        f"\nwrote {path}/analysis.json and {path}/analysis.parquet ({len(found.table)} checkpoints)"
+    )
+    return written
+
+
+def report_runs(
+    paths: Sequence[Path], out: Path, recipe: Recipe, draws: int, seed: int, command: Sequence[str]
+) -> None:
+    """Measure runs as :func:`analyze` does, and write one HTML file about them.
+
+    Args:
+        paths: Run directories.
+        out: The file.
+        recipe: How to idealize, but for the frequency mode.
+        draws: Draws of each random control.
+        seed: Seed of the draws.
+        command: What the user typed.
+
+    Raises:
+        FileNotFoundError: If there is no folder to write into.
+        PermissionError: If it is read-only.
+        ValueError: If a path is given twice, is not a run, or has no checkpoint to measure.
+    """
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"{', '.join(map(str, paths))}: name each run once")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent} is not a folder: make it, or choose another --out")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise PermissionError(
+            f"{out} cannot be written ({'a folder' if out.is_dir() else 'read-only'}): choose another --out"
+        )
+    found = {}
+    for path in paths:
+        trajectory = Trajectory.load(path, on_damage="skip")
+        print(f"measuring {trajectory}", flush=True)
+        found[str(path)] = findings.find(trajectory, recipe, draws, seed=seed)
+    files.write_text(out, report.to_html(found, shlex.join(command)))
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): open it in a browser")
 
 
 def _onset(when: Onset, level: float) -> dict[str, Any]:

@@ -11,29 +11,20 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from grok_interp import controls, figures, files, idealize, measures, neurons, report, training
-from grok_interp.config import DemoConfig, FrequencyMode, Recipe, TrainConfig
+from grok_interp import files, findings, neurons, report, training
+from grok_interp.config import DemoConfig, TrainConfig
+from grok_interp.dynamics import MODES
+from grok_interp.findings import CONTROLLED, Findings
 from grok_interp.hooked_mlp import HookedMLP
-from grok_interp.neurons import NeuronTable
 from grok_interp.runs import versions
-from grok_interp.tasks import ModularTask, Split
-from grok_interp.trajectory import Trajectory
-from grok_interp.verdict import SMALL_EXCESS, Verdict, without_nan
+from grok_interp.tasks import ModularTask
+from grok_interp.verdict import Verdict, without_nan
 
-MODES: tuple[FrequencyMode, ...] = ("per_matrix", "input", "joint")
-CONTROLLED: tuple[FrequencyMode, ...] = ("per_matrix", "joint")
 TRAIN_FRACTION = 0.5
 LABEL_NOISE = {"clean": 0.0, "noisy": 0.3}
-SHOWN_NEURONS = 6
-GENERALISED = 0.5
-"""Held-out accuracy above which a network is said to have generalised."""
-PHASE_CONTROLS = ("permuted_output", "permuted_within_frequency", "random_phase")
 
 DEFINITIONS = {
     "test_accuracy": "own accuracy on held-out pairs, clean labels",
@@ -51,6 +42,7 @@ DEFINITIONS = {
     "distance to the nearest sign change in turns, and both for the fitted cosine, the null",
     "r2_square": "median over neurons and operands of R2 of W_in columns to their square wave, joint",
     "r2_cosine": "the same to their cosine; a perfect square wave has .81",
+    "answers": "what all of it allows one to say, question by question; conclusion is the last of them",
     "chance": "1 / p",
 }
 
@@ -60,13 +52,8 @@ class Run:
     """One trained network with everything measured on it."""
 
     name: str
-    trajectory: Trajectory
-    split: Split
     model: HookedMLP
-    tables: Mapping[str, NeuronTable]
-    verdicts: Mapping[str, Verdict]
-    ideal_accuracy: Mapping[str, float]
-    ideal_curves: Mapping[str, pd.Series]
+    found: Findings
 
 
 def run(config: DemoConfig) -> dict[str, Any]:
@@ -91,7 +78,10 @@ def run(config: DemoConfig) -> dict[str, Any]:
     for name in LABEL_NOISE:
         runs.append(_run(name, task, config, steps[name]))
         runs[-1].model.save_pretrained(config.out / name)
-        print(f"{name}: {runs[-1].trajectory}, {time.monotonic() - start:.0f} s so far", flush=True)
+        print(
+            f"{name}: {runs[-1].found.trajectory}, {time.monotonic() - start:.0f} s so far",
+            flush=True,
+        )
     summary: dict[str, Any] = {each.name: summarise(each) for each in runs}
     summary["definitions"] = DEFINITIONS
     summary["config"] = dataclasses.asdict(config) | {
@@ -104,10 +94,13 @@ def run(config: DemoConfig) -> dict[str, Any]:
         config.out / "summary.json",
         json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n",
     )
-    files.write_text(config.out / "report.html", _html(runs, command, summary["versions"]))
+    page = report.to_html({_heading(each.name): each.found for each in runs}, command)
+    files.write_text(config.out / "report.html", page)
     print(_table(runs))
     for each in runs:
-        print(f"\n{each.name}: {conclusion(each)}")
+        print(f"\n{each.name}")
+        for question, answer in each.found.answers.items():
+            print(f"  {question} {answer}")
     print(
         f"\nwrote {config.out}/summary.json, report.html and both models in "
         f"{time.monotonic() - start:.0f} s"
@@ -123,53 +116,33 @@ def _run(name: str, task: ModularTask, config: DemoConfig, steps: int) -> Run:
         model, split, TrainConfig(steps=steps, progress=sys.stderr.isatty())
     )
     print(f"{name}: extracting, idealizing, {config.draws} draws of each control", flush=True)
-    tables: dict[str, NeuronTable] = {mode: neurons.extract(model, task, mode) for mode in MODES}
-    return Run(
-        name=name,
-        trajectory=trajectory,
-        split=split,
-        model=model,
-        tables=tables,
-        verdicts={
-            mode: controls.evaluate(
-                model, split, Recipe(frequency=mode), config.draws, seed=config.seed
-            )
-            for mode in CONTROLLED
-        },
-        ideal_accuracy={
-            mode: float(measures.accuracy(idealize.build(table).weights, task))
-            for mode, table in tables.items()
-        },
-        ideal_curves={mode: _ideal_curve(trajectory, task, mode) for mode in CONTROLLED},
-    )
+    return Run(name, model, findings.find(trajectory, draws=config.draws, seed=config.seed))
 
 
-def _ideal_curve(trajectory: Trajectory, task: ModularTask, mode: str) -> pd.Series:
-    """Idealised accuracy over all pairs at every checkpoint."""
-    ideal = idealize.build(neurons.extract(trajectory.weights(), task, mode))
-    accuracy = measures.accuracy(ideal.weights, task)
-    return pd.Series(accuracy.tolist(), index=list(trajectory.steps))
+def _heading(name: str) -> str:
+    return f"{name}: {LABEL_NOISE[name]:.0%} of the training labels redrawn"
 
 
 def summarise(run: Run) -> dict[str, Any]:
     """The numbers of one run, as :data:`DEFINITIONS` says."""
-    joint, per_matrix = run.verdicts["joint"], run.verdicts["per_matrix"]
-    last = run.trajectory.metrics.iloc[-1]
+    found = run.found
+    joint, per_matrix = found.verdicts["joint"], found.verdicts["per_matrix"]
+    trajectory, last = found.trajectory, found.trajectory.metrics.iloc[-1]
     names = ("mean", "min", "max", "draws")
-    inputs = run.tables["joint"]
+    inputs = neurons.extract(run.model, trajectory.split.task, "joint")
     return {
         "test_accuracy": float(last["test_accuracy"]),
         "train_accuracy": float(last["train_accuracy"]),
-        "ideal_accuracy": dict(run.ideal_accuracy),
+        "ideal_accuracy": {mode: _ideal_accuracy(found, mode) for mode in MODES},
         "controls": {
             control: {
                 mode: {name: getattr(verdict.controls[control], name) for name in names}
-                for mode, verdict in run.verdicts.items()
+                for mode, verdict in found.verdicts.items()
             }
             for control in joint.controls
         },
         "excess_over_frozen_input": {
-            mode: verdict.excess("frozen_input") for mode, verdict in run.verdicts.items()
+            mode: verdict.excess("frozen_input") for mode, verdict in found.verdicts.items()
         },
         **_structure(joint, per_matrix, "own"),
         "structure_of_controls": {
@@ -182,7 +155,8 @@ def summarise(run: Run) -> dict[str, Any]:
             for field in dataclasses.fields(inputs.intermediate_values)
         },
         "chance": joint.chance,
-        "conclusion": conclusion(run),
+        "answers": found.answers,
+        "conclusion": found.conclusion,
     }
 
 
@@ -195,55 +169,8 @@ def _structure(joint: Verdict, per_matrix: Verdict, name: str) -> dict[str, floa
     }
 
 
-def conclusion(run: Run) -> str:
-    """What both frequency modes together, with their controls, allow one to say of a run."""
-    test = float(run.trajectory.metrics["test_accuracy"].iloc[-1])
-    return in_words(test, run.verdicts)
-
-
-def in_words(test_accuracy: float, verdicts: Mapping[str, Verdict]) -> str:
-    """The same from a run's own held-out accuracy and its verdicts by frequency mode."""
-    chance = verdicts["joint"].chance
-    if test_accuracy < chance:
-        own = "does not generalise (it is below chance)"
-    elif test_accuracy < GENERALISED:
-        own = "has not generalised"
-    else:
-        own = "has generalised"
-    parts = [f"The network {own}: {test_accuracy:.3f} on held-out pairs, chance {chance:.3f}."]
-    for mode in reversed(CONTROLLED):
-        verdict = verdicts[mode]
-        excess, frozen = verdict.excess("frozen_input"), verdict.controls["frozen_input"]
-        if excess <= -SMALL_EXCESS:
-            says = "negative: random input weights with a fitted read-out do better"
-        elif excess < SMALL_EXCESS:
-            says = (
-                "too small to be evidence of learned waves: random input weights with a fitted read-out "
-                "do about as well"
-            )
-        else:
-            says = (
-                "large: training put waves into the weights that random input weights do not have"
-            )
-        parts.append(
-            f"In {mode} mode its ideal weights score {verdict.effect.mean:.3f}, the frozen-input control "
-            f"{frozen.mean:.3f} [{frozen.min:.3f}, {frozen.max:.3f}]; the excess of {excess:+.3f} is "
-            f"{says}."
-        )
-    effect = verdicts["joint"].effect.mean
-    shuffled = max(verdicts["joint"].controls[name].max for name in PHASE_CONTROLS)
-    if effect - shuffled >= SMALL_EXCESS:
-        parts.append(
-            f"With output rows or phases shuffled no draw exceeds {shuffled:.3f} in joint mode, so its "
-            "accuracy needs the relation of output to input phases (the frozen-input control has that "
-            "relation too, from its fitted read-out)."
-        )
-    else:
-        parts.append(
-            f"With output rows or phases shuffled a draw reaches {shuffled:.3f} in joint mode, against "
-            f"{effect:.3f}: there is no accuracy to attribute to the phase relation."
-        )
-    return " ".join(parts)
+def _ideal_accuracy(found: Findings, mode: str) -> float:
+    return float(found.table[f"idealised_{mode}"].iloc[-1])
 
 
 def _table(runs: list[Run]) -> str:
@@ -257,16 +184,16 @@ def _table(runs: list[Run]) -> str:
     for name in ("train_accuracy", "test_accuracy"):
         row(
             f"own {name.replace('_', ' ')}",
-            [f"{run.trajectory.metrics[name].iloc[-1]:.3f}" for run in runs],
+            [f"{run.found.trajectory.metrics[name].iloc[-1]:.3f}" for run in runs],
         )
     for mode in MODES:
-        row(f"idealised, {mode}", [f"{run.ideal_accuracy[mode]:.3f}" for run in runs])
+        row(f"idealised, {mode}", [f"{_ideal_accuracy(run.found, mode):.3f}" for run in runs])
     row("controls, mean [min, max]", ["joint" for _ in runs])
     for mode in reversed(CONTROLLED):
         if mode != "joint":
             row("", [mode for _ in runs])
-        for control in runs[0].verdicts[mode].controls:
-            samples = [run.verdicts[mode].controls[control] for run in runs]
+        for control in runs[0].found.verdicts[mode].controls:
+            samples = [run.found.verdicts[mode].controls[control] for run in runs]
             row(
                 f"  {control}",
                 [
@@ -278,7 +205,7 @@ def _table(runs: list[Run]) -> str:
             )
         row(
             "  excess over frozen_input",
-            [f"{run.verdicts[mode].excess('frozen_input'):+.3f}" + " " * 15 for run in runs],
+            [f"{run.found.verdicts[mode].excess('frozen_input'):+.3f}" + " " * 15 for run in runs],
         )
     row("structure", ["own (frozen, untrained)" for _ in runs])
     numbers = {"power_share": ".3f", "median_abs_phase_residual": ".3f", "agreement": ".3f"}
@@ -286,53 +213,11 @@ def _table(runs: list[Run]) -> str:
         cells = []
         for run in runs:
             own, frozen, untrained = (
-                _structure(run.verdicts["joint"], run.verdicts["per_matrix"], which)[name]
+                _structure(run.found.verdicts["joint"], run.found.verdicts["per_matrix"], which)[
+                    name
+                ]
                 for which in ("own", "frozen_input", "untrained")
             )
             cells.append(f"{own:{form}} ({frozen:{form}}, {untrained:{form}})")
         row(f"  {name}", cells)
     return "\n".join(lines)
-
-
-def _html(runs: list[Run], command: str, versions: Mapping[str, str]) -> str:
-    introduction = (
-        "Do these networks hold the addition algorithm in their weights? Weights are replaced by ideal "
-        "square waves (inputs) and cosines (outputs) with each neuron's own frequency, amplitude and "
-        "phases. Every accuracy stands beside controls made with the same recipe."
-    )
-    sections = [_section(each) for each in runs]
-    made_by = f"{command} ({', '.join(f'{name} {number}' for name, number in versions.items())})"
-    return report.to_html("The latent algorithm, with controls", introduction, sections, made_by)
-
-
-def _section(run: Run) -> report.Section:
-    table = run.tables["joint"]
-    loudest = table.neuron_amplitude.nan_to_num().argsort(descending=True)[:SHOWN_NEURONS].tolist()
-    initial = run.trajectory[0].weights()
-    frozen = controls.ridge_readout(initial, run.split.train_tokens, run.split.train_labels)
-    untrained, frozen_input = (
-        neurons.extract(weights, run.split.task, "joint") for weights in (initial, frozen)
-    )
-    noise = LABEL_NOISE[run.name]
-    return report.Section(
-        title=f"{run.name}: {noise:.0%} of the training labels redrawn",
-        answer=conclusion(run),
-        tables=[str(verdict) for verdict in run.verdicts.values()],
-        figures=[
-            figures.learning_curves(
-                run.trajectory.metrics,
-                run.ideal_curves,
-                {mode: verdict.controls["frozen_input"] for mode, verdict in run.verdicts.items()},
-                measures.chance(run.split.task),
-                f"Learning curves, {run.name}",
-            ),
-            figures.effect_beside_controls(run.verdicts, f"Effect beside its controls, {run.name}"),
-            figures.residual_histogram(
-                {"trained": table, "untrained": untrained, "frozen_input": frozen_input},
-                f"Phase residual, {run.name}, joint mode",
-            ),
-            figures.neuron_waves(
-                table, loudest, f"The {len(loudest)} loudest neurons and their waves, {run.name}"
-            ),
-        ],
-    )
