@@ -81,7 +81,7 @@ def curve(
         seed: Seed of orders and of resampled rows.
 
     Returns:
-        One row for each set of pairs and count: ``pairs``, ``n``, ``accuracy``, ``loss`` (mean
+        One row for each set of pairs and count, with ``pairs``, ``n``, ``accuracy``, ``loss`` (mean
         cross-entropy in nats), and for both ``random_..._mean``, ``_min``, ``_max`` over draws of
         as many neurons, each like one of the ablated in how far its ablation moves the logits over
         these pairs (:func:`.change_norms`, :func:`.matched_sets`); ``random_overlap``, the mean share of

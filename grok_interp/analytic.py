@@ -136,7 +136,7 @@ def columns(
         input_waveform: ``"cosine"`` or ``"square"``.
 
     Returns:
-        ``[3, p, n]`` in the units of ``amplitude``: waves over the tokens of a, over those of b, and
+        ``[3, p, n]`` in the units of ``amplitude``, waves over the tokens of a, over those of b, and
         over classes.
     """
     # A wave in -v with phase phi_b is one in v with phase -phi_b.

@@ -123,6 +123,9 @@ class Source:
         format: Name of its format.
         tensors: Its tensors by name, as they are stored, finite and with shapes that fit together.
         act_fn: The network's activation; None for that of the format's paper.
+
+    Raises:
+        ValueError: If an activation is given for a transformer, whose paper has a ReLU.
     """
 
     path: Path

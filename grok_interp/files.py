@@ -129,7 +129,7 @@ def read_json(file: Path, advice: str) -> Any:
         advice: What to do when it cannot be read, for the error.
 
     Returns:
-        What it holds: dicts, lists, text, numbers, booleans and None.
+        What it holds, as dicts, lists, text, numbers, booleans and None.
 
     Raises:
         FileNotFoundError: If there is no such file.

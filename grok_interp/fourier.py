@@ -114,13 +114,29 @@ def rounding_energy(x: Float[Tensor, "*batch n d"], n: Tensor | int) -> Float[Te
 
 
 def coefficients(x: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
-    """Coordinates of ``x`` along ``dim`` in :func:`basis`; the inverse is :func:`synthesize`."""
+    """Coordinates of functions on Z_m in :func:`basis`; the inverse is :func:`synthesize`.
+
+    Args:
+        x: Real function values; the length of ``dim`` is the modulus m, at least 3.
+        dim: The axis of the function.
+
+    Returns:
+        Of the shape and in the units of ``x``, with basis functions where points were on ``dim``.
+    """
     matrix = basis(x.shape[dim], dtype=x.dtype, device=x.device)
     return (x.movedim(dim, -1) @ matrix.T).movedim(-1, dim)
 
 
 def synthesize(coefficients: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
-    """The function whose coordinates along ``dim`` are ``coefficients``."""
+    """Functions on Z_m from their coordinates in :func:`basis`: the inverse of :func:`coefficients`.
+
+    Args:
+        coefficients: Coordinates; the length of ``dim`` is the modulus m, at least 3.
+        dim: The axis of the basis functions.
+
+    Returns:
+        Of the same shape and units, with points where basis functions were on ``dim``.
+    """
     matrix = basis(coefficients.shape[dim], dtype=coefficients.dtype, device=coefficients.device)
     return (coefficients.movedim(dim, -1) @ matrix).movedim(-1, dim)
 
@@ -135,7 +151,7 @@ def transform_grid(activations: Float[Tensor, "pairs *features"]) -> Float[Tenso
         activations: One row for each pair in the order of ``task.tokens``: (0, 0), (0, 1), ...
 
     Returns:
-        ``[p, p, *features]`` with both axes in the order of :func:`basis`: constant, cos 1, sin 1, cos
+        ``[p, p, *features]`` with both axes in the order of :func:`basis`, constant, cos 1, sin 1, cos
         2, ... In the units of the activations; a constant c is ``c p`` at ``[0, 0]``.
 
     Raises:
@@ -346,7 +362,15 @@ def spectrum(x: Float[Tensor, "..."], dim: int = -1) -> Spectrum:
 
 
 def transform(x: Float[Tensor, "..."], dim: int = -1) -> Complex[Tensor, "..."]:
-    """``X_k = sum_n x[n] exp(-2 pi i k n / m)`` for k = 0..m//2, as ``torch.fft.rfft`` gives it."""
+    """``X_k = sum_n x[n] exp(-2 pi i k n / m)`` for k = 0..m//2, as ``torch.fft.rfft`` gives it.
+
+    Args:
+        x: Real function values; the length of ``dim`` is the modulus m, at least 3.
+        dim: The axis of the function.
+
+    Returns:
+        Complex, in the units of ``x``, with k on ``dim``.
+    """
     found = spectrum(x, dim)
     m = found.modulus
     scale = torch.full((m // 2,), m / 2, dtype=x.dtype, device=x.device)
@@ -370,7 +394,7 @@ def ipr(
             arXiv 2310.13061, in which a constant counts as a frequency of doubled energy.
 
     Returns:
-        A number for each function: 1 for a pure sinusoid, 1/(m//2) for power spread evenly over frequencies,
+        A number for each function, 1 for a pure sinusoid, 1/(m//2) for power spread evenly over frequencies,
         0 for a constant function (with ``include_constant``, 1 for a constant and 0 for zero).
 
     Raises:

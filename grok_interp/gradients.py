@@ -49,7 +49,16 @@ class Incidence:
 
     @classmethod
     def of(cls, index: Int[Tensor, "pairs operands"], size: int, dtype: torch.dtype) -> Incidence:
-        """From the distinct rows, out of ``size``, that each pair adds up."""
+        """Make the matrix of some pairs.
+
+        Args:
+            index: The distinct rows that each pair adds up.
+            size: Rows of the table.
+            dtype: Type of the table.
+
+        Returns:
+            The matrix and its transpose.
+        """
         pairs, operands = index.shape
         flat = index.flatten()
         order = flat.argsort(stable=True)

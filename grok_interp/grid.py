@@ -55,7 +55,11 @@ def side(rows: int) -> int:
 
 
 def frequency_index(frequencies: Frequencies, p: int) -> Int[Tensor, " k"]:
-    """Frequencies as a sorted tensor without repetitions; None means all, 1..p//2.
+    """Frequencies as a sorted tensor without repetitions.
+
+    Args:
+        frequencies: A whole number, or any iterable of them; None for all of 1..p//2.
+        p: Modulus.
 
     Returns:
         Whole numbers, ascending, on the CPU.

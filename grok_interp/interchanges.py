@@ -52,7 +52,7 @@ def interchange(
         seed: Seed of the draws.
 
     Returns:
-        One row a basis: ``basis``, ``rank``, ``accuracy``, ``corrupted_accuracy`` (the same share
+        One row a basis, with ``basis``, ``rank``, ``accuracy``, ``corrupted_accuracy`` (the same share
         without interchange), ``clean_accuracy`` (of the model on the clean pairs, more than which
         no interchange of everything gives), and ``placebo_mean``, ``placebo_min``, ``placebo_max``.
 

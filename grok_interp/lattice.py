@@ -131,7 +131,16 @@ def centred(
 def energy_along(
     values: Float[Tensor, "pairs *batch features"], direction: str
 ) -> Float[Tensor, "*batch k"]:
-    """Mean over pairs and features of the squared part along a direction, at each frequency."""
+    """Energy along a direction of the grid of pairs, at each frequency.
+
+    Args:
+        values: Functions of pairs, in the order of their coordinates.
+        direction: ``"a+b"``, ``"a-b"``, ``"a"`` or ``"b"``.
+
+    Returns:
+        Mean over pairs and features of the squared part along the direction at k = 1..m//2, in squared units
+        of the values.
+    """
     means = grid.along(values, direction)
     return fourier.spectrum(means, 0).power.movedim(0, -1).mean(-2) / len(means)
 
@@ -141,7 +150,16 @@ def variance_share(
     total: Float[Tensor, "*batch"],
     values: Float[Tensor, "pairs *batch features"],
 ) -> Float[Tensor, "*batch k"]:
-    """``part / total``, both mean squares; NaN where rounding alone can leave the total."""
+    """Shares of a variance.
+
+    Args:
+        part: Mean squares of parts.
+        total: Mean squares of the whole.
+        values: What they were taken of, which says what rounding can leave of a total.
+
+    Returns:
+        ``part / total``; NaN where rounding alone can leave the total.
+    """
     step = ROUNDING * torch.finfo(values.dtype).eps * values.abs().amax((0, -1))
     total = torch.where(total > step.square(), total, torch.nan)
     return part / total.unsqueeze(-1)

@@ -96,6 +96,9 @@ class Lockstep:
     Attributes:
         parameters: ``[networks, ...]`` by name.
         optimizer: Holds moments ``[networks, ...]``.
+
+    Raises:
+        AssertionError: If several networks are given and the first has hooks.
     """
 
     def __init__(
@@ -258,7 +261,16 @@ def _stacked(jobs: Sequence[Job]) -> dict[str, Tensor]:
 
 
 def epoch_order(seed: int, epoch: int, pairs: int) -> Int[Tensor, " pairs"]:
-    """A random order of the pairs that depends on the seed and the epoch only."""
+    """A random order of the pairs that depends on the seed and the epoch only.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+        pairs: How many there are.
+
+    Returns:
+        Indices of all pairs.
+    """
     mixed = np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(mixed) % 2**63)
     return torch.randperm(pairs, generator=generator)

@@ -74,7 +74,9 @@ def accuracy(
         A tensor with the model's batch axes (none for one model); NaN for no pairs.
 
     Raises:
-        ValueError: If neither a task nor both tokens and labels are given.
+        TypeError: If tokens or labels are not int64 tensors.
+        ValueError: If not exactly one of a task and tokens with labels is given, a whole split is, or tokens,
+            labels and the model's classes do not fit each other.
     """
     return correct(model, task, tokens=tokens, labels=labels).double().mean(-1)
 
@@ -108,7 +110,13 @@ def mean_rank(
     tokens: Tensor | None = None,
     labels: Tensor | None = None,
 ) -> Float[Tensor, "*batch"]:
-    """Mean rank of the correct class, from 1 (best) to p; ties rank it last. (p + 1)/2 by chance."""
+    """Mean rank of the correct class, from 1 (best) to p; ties rank it last.
+
+    Arguments and errors as for :func:`accuracy`.
+
+    Returns:
+        Ranks in 1..p with the model's batch axes, (p + 1)/2 by chance; NaN for no pairs.
+    """
 
     def of(logits: Tensor, right: Tensor) -> Tensor:
         index = right.expand(logits.shape[:-1]).unsqueeze(-1)
@@ -139,7 +147,7 @@ def loss(
         In nats, or for ``"mse"`` in squared units of the logits; NaN for no pairs.
 
     Raises:
-        ValueError: If the kind is unknown, or pairs are missing.
+        ValueError: If the kind is unknown, or as for :func:`accuracy`.
     """
     check_choice("kind", kind, LossName)
     per_pair = functools.partial(pair_losses, kind=kind)

@@ -285,8 +285,8 @@ class NeuronTable:
         """The table and its fits as a dataframe.
 
         Returns:
-            One row a neuron: the fields of the table, R2 to the three waves and the plateau share by matrix,
-            as ``frequency_a``, ``phase_out`` or ``r2_square_b``; and ``phase_residual``, ``agrees``,
+            One row a neuron, with the fields of the table, R2 to the three waves and the plateau share by
+            matrix, as ``frequency_a``, ``phase_out`` or ``r2_square_b``; and ``phase_residual``, ``agrees``,
             ``dead``, ``neuron_ipr`` and ``neuron_amplitude``.
 
         Raises:

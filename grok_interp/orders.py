@@ -89,8 +89,8 @@ def change_norms(
         W_out: Output weights.
 
     Returns:
-        ``norm_n`` of the module's equation: the change of the activation over pairs, times the output weights
-        about their mean over classes, which no softmax sees; in the units of the logits over output_scale.
+        ``norm_n`` of the module's equation, in the units of the logits over output_scale; the change of the
+        activation over pairs, times the output weights about their mean over classes, which no softmax sees.
     """
     heard = W_out - W_out.mean(-1, keepdim=True)
     norms: Tensor = (after - before).norm(dim=0) * heard.norm(dim=-1)

@@ -82,7 +82,7 @@ def by_neuron(
         seed: Seed of the draws.
 
     Returns:
-        One row a neuron: ``layer``, ``neuron``, ``logit_difference`` of the patched run, ``recovered``,
+        One row a neuron, with ``layer``, ``neuron``, ``logit_difference`` of the patched run, ``recovered``,
         and ``random_mean``, ``random_min``, ``random_max`` of what random neurons recover whose
         patch moves the logits about as far (:func:`.orders.matched_sets`). ``clean`` and
         ``corrupted`` are the logit differences of the unpatched runs, which ``recovered`` is
@@ -218,7 +218,16 @@ def _seeds(n: int, seed: int) -> list[int]:
 
 
 def random_planes(features: int, draws: int, seed: int) -> Float[Tensor, "draws features 2"]:
-    """Orthonormal bases of planes of uniformly random direction."""
+    """Orthonormal bases of planes of uniformly random direction.
+
+    Args:
+        features: Dimension of the space.
+        draws: Number of planes.
+        seed: Seed of the draws.
+
+    Returns:
+        ``[draws, features, 2]``, in float64.
+    """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(draws, features, 2, generator=generator, dtype=torch.float64)
     basis: Tensor = torch.linalg.qr(noise).Q

@@ -80,7 +80,7 @@ def activation_planes(
             the answer, which is ``"a-b"`` for subtraction.
 
     Returns:
-        ``[m//2, features, 2]``: B_k of the module for each k, in the type of the activations.
+        ``[m//2, features, 2]``, B_k of the module for each k, in the type of the activations.
 
     Raises:
         ValueError: If the rows are not all pairs, the task has no coordinates or no 2-D Fourier basis in

@@ -137,7 +137,7 @@ class Problem:
             targets: ``[examples, ...]``, the same for all networks.
 
         Returns:
-            Of every example: nats for cross-entropies, squared units of the targets for squared errors (a
+            Of every example; nats for cross-entropies, squared units of the targets for squared errors (a
             mean over outputs or classes).
 
         Raises:
@@ -402,7 +402,15 @@ def perceptron(
 
 
 def seeded(seed: int, build: Callable[[], Built]) -> Built:
-    """What ``build`` makes with PyTorch's default generator at ``seed``, which is left as it was."""
+    """Call a function with PyTorch's default generator at a seed, and leave the generator as it was.
+
+    Args:
+        seed: The seed.
+        build: Makes something that draws, such as a network.
+
+    Returns:
+        What ``build`` returns.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()

@@ -65,7 +65,7 @@ def plane_setter(planes: Planes, position: int | None = None) -> Setter:
         position: Which position of ``[batch, position, features]``; None for all.
 
     Returns:
-        A setter: ``x + (clean - x) B B^T`` with the plane's basis B.
+        A setter, ``x + (clean - x) B B^T`` with the plane's basis B.
     """
 
     def setter(corrupted: Tensor, index: Sequence[int], clean: Tensor) -> Tensor:
@@ -77,7 +77,17 @@ def plane_setter(planes: Planes, position: int | None = None) -> Setter:
 
 
 def set_neurons(corrupted: Tensor, clean: Tensor, mask: Tensor, position: int | None) -> Tensor:
-    """The corrupted activation with the neurons of a mask as they are in the clean one."""
+    """The corrupted activation with some neurons as they are in the clean one.
+
+    Args:
+        corrupted: ``[batch, d_mlp]`` or ``[batch, position, d_mlp]``.
+        clean: Of the same shape.
+        mask: Which neurons, boolean ``[d_mlp]``.
+        position: Which position; None for all.
+
+    Returns:
+        A new tensor of the same shape.
+    """
     return _at(corrupted, lambda x, y: torch.where(mask.to(x.device), y, x), clean, position)
 
 

@@ -71,7 +71,7 @@ class Sphere:
 
 
 def check_radius(group: str, radius: float) -> None:
-    """Raise ``ValueError`` unless parameters can be held at this norm."""
+    """Raise ``ValueError`` unless parameters can be held at this norm, positive and finite."""
     if not 0 < radius < float("inf"):
         raise ValueError(
             f"the norm of {group!r} is {radius}, expected a positive number: a vector of norm 0 has no "
@@ -116,7 +116,7 @@ def groups(names: Collection[str], constraint: Constraint | str) -> dict[str, li
         constraint: ``"none"``, ``"sphere"`` or ``"per_layer"``.
 
     Returns:
-        Names by sphere: none; all as ``"all"``; or those of each layer by its name, such as
+        Names by sphere; none, or all as ``"all"``, or those of each layer by its name, such as
         ``"blocks.0.mlp.in"``.
     """
     if constraint == "none":

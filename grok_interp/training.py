@@ -216,7 +216,7 @@ def run_together(
         state: Where to go on from, for a single network whose model holds the weights of then.
 
     Returns:
-        Why each ended: all steps, its stop rule, or an error if its numbers stopped being finite.
+        Why each ended, which is all steps, its stop rule, or an error if its numbers stopped being finite.
     """
     config = members[0].job.config
     place = {id(member): i for i, member in enumerate(members)}

@@ -56,7 +56,7 @@ def on_weights(
         change_out: From W_out ``[d_mlp, p]`` to what takes its place.
 
     Returns:
-        Pairs of a hook name and a function, as ``fwd_hooks()`` of an intervention gives them: at most
+        Pairs of a hook name and a function, as ``fwd_hooks()`` of an intervention gives them, at most
         one for W_in and one for W_out. A neuron that is out of range raises ``ValueError`` when the
         model runs.
     """

@@ -126,7 +126,7 @@ def reduced(
         progress: Whether to show a progress bar.
 
     Returns:
-        A row for each network: ``alpha``, ``seed``, ``size``, ``lr_rule``, ``lr``, ``weight_decay``,
+        A row for each network, with ``alpha``, ``seed``, ``size``, ``lr_rule``, ``lr``, ``weight_decay``,
         ``steps``, ``weight_norm``; last ``train_loss``, ``test_loss``, ``train_accuracy``,
         ``test_accuracy``; and the best of each along the way as ``best_...``.
 
