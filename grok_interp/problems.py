@@ -213,7 +213,7 @@ class Problem:
             targets: ``[examples, ...]``, the same for all networks.
 
         Returns:
-            1 for right and 0 for wrong, in float64; NaN for values without a tolerance, where nothing can be
+            1 for right and 0 for wrong; NaN for values without a tolerance, where nothing can be
             right or wrong.
         """
         right: Bool[Tensor, "..."]
