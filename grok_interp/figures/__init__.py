@@ -17,6 +17,7 @@ from grok_interp.figures.effects import effect_beside_controls as effect_beside_
 from grok_interp.figures.free_runs import generalisation_times as generalisation_times
 from grok_interp.figures.free_runs import norm_dynamics as norm_dynamics
 from grok_interp.figures.frequencies import frequency_census as frequency_census
+from grok_interp.figures.frequencies import logit_frequencies as logit_frequencies
 from grok_interp.figures.landscape_maps import data_size_map as data_size_map
 from grok_interp.figures.landscape_maps import latent_through_training as latent_through_training
 from grok_interp.figures.landscape_maps import mixing_map as mixing_map
@@ -26,14 +27,18 @@ from grok_interp.figures.learning import ipr_through_training as ipr_through_tra
 from grok_interp.figures.learning import learning_curves as learning_curves
 from grok_interp.figures.learning import training_summary as training_summary
 from grok_interp.figures.neuron_cards import neuron_card as neuron_card
+from grok_interp.figures.onsets import onset_against_grokking as onset_against_grokking
 from grok_interp.figures.pairs import preactivation_images as preactivation_images
 from grok_interp.figures.phases import RESIDUAL_BINS as RESIDUAL_BINS
 from grok_interp.figures.phases import phase_sum as phase_sum
 from grok_interp.figures.phases import residual_histogram as residual_histogram
 from grok_interp.figures.style import CHANCE as CHANCE
 from grok_interp.figures.style import CONTROL as CONTROL
+from grok_interp.figures.style import CONTROL_STYLES as CONTROL_STYLES
+from grok_interp.figures.style import COSINE as COSINE
 from grok_interp.figures.style import HARD_CONTROL as HARD_CONTROL
 from grok_interp.figures.style import IDEAL as IDEAL
+from grok_interp.figures.style import READOUT as READOUT
 from grok_interp.figures.style import TEST as TEST
 from grok_interp.figures.style import TRAIN as TRAIN
 from grok_interp.figures.style import WEIGHT as WEIGHT

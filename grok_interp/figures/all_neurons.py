@@ -66,7 +66,7 @@ def weight_maps(table: NeuronTable, title: str) -> go.Figure:
     frequency = table.frequency[0].tolist()
     labels = [f"neuron {neuron}, k={frequency[neuron]}" for neuron in order]
     figure = make_subplots(
-        rows=1, cols=3, shared_yaxes=True, horizontal_spacing=0.02, subplot_titles=MATRICES
+        rows=1, cols=3, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=MATRICES
     )
     for row, name in enumerate(MATRICES):
         points, tokens = known_points(table, row)
@@ -94,7 +94,7 @@ def weight_maps(table: NeuronTable, title: str) -> go.Figure:
         ticktext=[f"k={k}" if k else "none" for k in ticks.values()],
         tickfont_size=9,
     )
-    figure.update_xaxes(title="point of Z_m")
+    figure.update_xaxes(title="point of Z_m", title_font_size=11)
     figure.update_yaxes(title="neurons, by frequency", col=1)
     bar = {"title": {"text": "weight / its root mean square", "side": "right"}, "thickness": 12}
     colours = {"colorscale": "Cividis", "cmin": -CLIP, "cmax": CLIP, "colorbar": bar}
@@ -147,16 +147,17 @@ def wave_fits(table: NeuronTable, title: str) -> go.Figure:
     figure.add_scatter(
         x=[SQUARE_TO_COSINE, 1],
         y=[1, COSINE_TO_SQUARE],
-        text=["perfect square wave", "perfect cosine"],
-        textposition=["middle left", "bottom left"],
+        text=["perfect<br>square wave", "perfect<br>cosine"],
+        textposition=["middle left", "bottom center"],
         name="perfect waves",
         mode="markers+text",
         marker={"color": IDEAL, "symbol": "star", "size": 13},
+        cliponaxis=False,
     )
     lowest = min([LOWEST_R2, *(trace.y.min() - 0.05 for trace in figure.data[:2] if len(trace.y))])
     figure.update_xaxes(title="R2 to cosine", range=[-0.03, 1.05])
     figure.update_yaxes(title="R2 to square wave", range=[lowest, 1.05])
-    return styled(figure, title, 480)
+    return styled(figure, title, 520)
 
 
 def _first_rows(frequencies: list[int]) -> dict[int, int]:

@@ -12,10 +12,9 @@ from grok_interp.figures.checks import require
 from grok_interp.figures.style import (
     CHANCE,
     CONTROL,
-    HARD_CONTROL,
-    IDEAL,
-    TEST,
+    NAMED,
     WEIGHT,
+    Series,
     reference,
     styled,
 )
@@ -35,20 +34,16 @@ def effect_beside_controls(verdicts: Mapping[str, Verdict], title: str) -> go.Fi
     for column, verdict in enumerate(verdicts.values(), start=1):
         samples = {"own": verdict.own, "idealised": verdict.effect} | verdict.controls
         for name, sample in samples.items():
-            colour, symbol = {
-                "own": (TEST, "square"),
-                "idealised": (IDEAL, "diamond"),
-                "frozen_input": (HARD_CONTROL, "triangle-up"),
-            }.get(name, (CONTROL, "circle"))
+            style = NAMED.get(name, Series(CONTROL, "dash", "circle-open"))
             figure.add_scatter(
                 x=[sample.mean],
                 y=[name],
                 error_x={
                     "array": [sample.max - sample.mean],
                     "arrayminus": [sample.mean - sample.min],
-                    "color": colour,
+                    "color": style.colour,
                 },
-                marker={"color": colour, "symbol": symbol, "size": 10},
+                marker={"color": style.colour, "symbol": style.symbol, "size": 10},
                 hovertemplate=f"{name}: %{{x:.3f}} [{sample.min:.3f}, {sample.max:.3f}], "
                 f"{sample.draws} draws<extra></extra>",
                 showlegend=False,
@@ -57,7 +52,11 @@ def effect_beside_controls(verdicts: Mapping[str, Verdict], title: str) -> go.Fi
             )
         figure.add_vline(x=verdict.chance, line={"color": CHANCE, "dash": "dot"}, row=1, col=column)
         figure.update_xaxes(
-            title="accuracy, all pairs (range over draws)", range=[-0.03, 1.05], row=1, col=column
+            title="accuracy, all pairs<br>(range over draws)",
+            title_font_size=11,
+            range=[-0.03, 1.05],
+            row=1,
+            col=column,
         )
     figure.update_yaxes(autorange="reversed", automargin=True)
     return styled(figure, title, 420)
@@ -134,7 +133,8 @@ def ablation_curves(
                 )
             if chance is not None:
                 reference(figure, chance, "chance", row=row, col=col)
-    figure.update_xaxes(title="share of neurons ablated", row=len(sets[0]))
+    figure.update_annotations(font_size=12)  # two titles side by side in 400 pixels
+    figure.update_xaxes(title="share of neurons ablated", title_font_size=11, row=len(sets[0]))
     figure.update_xaxes(range=[0, largest / d_mlp])
     figure.update_yaxes(title="accuracy", col=1)
     figure.update_yaxes(range=[-0.02, 1.02])

@@ -17,7 +17,6 @@ from grok_interp.figures.landscapes import RUN, SIDES, ZERO
 from grok_interp.figures.style import (
     CENSORED,
     FLOORED,
-    TALL_LEGEND,
     WEIGHT,
     draw_times,
     explain,
@@ -90,7 +89,7 @@ def generalisation_times(
         )
     figure.update_xaxes(title="x = 1 / (learning rate * weight decay) (steps)", type="log")
     figure.update_yaxes(title="steps (mean over seeds)", type="log")
-    return styled(figure, title, 510, top=TALL_LEGEND)
+    return styled(figure, title, 510)
 
 
 def norm_dynamics(curves: pd.DataFrame, title: str, *, log_steps: bool = True) -> go.Figure:
@@ -171,4 +170,4 @@ def norm_dynamics(curves: pd.DataFrame, title: str, *, log_steps: bool = True) -
         figure.update_xaxes(type="log")
     moved = f" (log, step 0 drawn at {start:g})" if log_steps and (steps <= 0).any() else ""
     figure.update_xaxes(title=f"step{moved}", row=len(panels))
-    return styled(figure, title, 210 + 200 * len(panels), top=TALL_LEGEND)
+    return styled(figure, title, 210 + 200 * len(panels))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
+from torch import Tensor
 
 from grok_interp.figures.checks import one_network
 from grok_interp.figures.style import series_styles, styled
@@ -37,6 +39,40 @@ def frequency_census(tables: Mapping[str, NeuronTable], title: str) -> go.Figure
         counts[name] = np.bincount(taken, minlength=table.modulus // 2 + 1)[1:]
     figure = _by_frequency(counts, "k = %{x}: %{y} neurons")
     figure.update_yaxes(title="neurons (three frequencies agree)", rangemode="tozero")
+    return styled(figure, title, 380)
+
+
+def logit_frequencies(shares: Mapping[str, Tensor | pd.Series], title: str) -> go.Figure:
+    """Share of the variance of the logits that ``cos(2 pi k (a + b - c) / m)`` explains, for each k.
+
+    Draw the network beside its ideal weights and its controls: "own", "idealised", "untrained" and
+    "frozen_input" keep their looks. Random logits have about ``1 / m**3`` at each k, but a table of half
+    the labels, without any network, has .50 in all (:mod:`grok_interp.mechanism`).
+
+    Args:
+        shares: Shares at k = 1, 2, ..., m//2 by the name of a network, such as
+            ``measures.logit_shares(model, task)``; at most as many networks as there are styles (six).
+        title: Title of the figure.
+
+    Returns:
+        A trace a network, of that name: bars for one network, else lines with markers.
+
+    Raises:
+        ValueError: If there is no network, its shares have a batch axis, or there are more networks
+            than styles.
+    """
+    values = {}
+    for name, share in shares.items():
+        values[name] = (
+            share.detach().cpu().numpy() if isinstance(share, Tensor) else share.to_numpy()
+        )
+        if values[name].ndim != 1:
+            raise ValueError(
+                f"the shares of {name!r} have the shape {values[name].shape}, expected one number for "
+                "each k: index the batch, as in measures.logit_shares(weights, task)[-1]"
+            )
+    figure = _by_frequency(values, "k = %{x}: %{y:.4f}")
+    figure.update_yaxes(title="share of the logits' variance", rangemode="tozero")
     return styled(figure, title, 380)
 
 

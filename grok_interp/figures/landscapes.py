@@ -25,7 +25,6 @@ from grok_interp.figures.style import (
     FLOORED,
     HARD_CONTROL,
     IDEAL,
-    TALL_LEGEND,
     TEST,
     TRAIN,
     WEIGHT,
@@ -170,7 +169,7 @@ def latent_on_the_u(reduced: pd.DataFrame, latent: pd.DataFrame, title: str) -> 
     # Room above the reference for the text on it.
     figure.update_yaxes(title="|phase residual| (rad)", range=[0, 1.2 * highest], row=3)
     _against_alpha(figure, 3, 1, {})
-    return styled(figure, title, 870, top=TALL_LEGEND)
+    return styled(figure, title, 870)
 
 
 def value_columns(which: str) -> dict[tuple[str, str], str]:

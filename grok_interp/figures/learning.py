@@ -12,6 +12,7 @@ from grok_interp.figures.checks import require
 from grok_interp.figures.style import (
     HARD_CONTROL,
     IDEAL,
+    READOUT,
     TEST,
     TRAIN,
     WEIGHT,
@@ -22,12 +23,9 @@ from grok_interp.figures.style import (
 from grok_interp.verdict import Sample
 
 IDEAL_DASH = {"joint": "solid", "input": "dashdot", "per_matrix": "dash"}
-CURVES = {
-    "train_accuracy": ("train", TRAIN, "solid"),
-    "test_accuracy": ("test", TEST, "solid"),
-}
 SIDES = {"train": (TRAIN, "solid"), "test": (TEST, "dash")}
-LAYERS = {"W_in": (WEIGHT, "solid"), "W_out": (HARD_CONTROL, "dash")}
+CURVES = {f"{side}_accuracy": (side, *look) for side, look in SIDES.items()}
+LAYERS = {"W_in": (WEIGHT, "solid"), "W_out": (READOUT, "dashdot")}
 
 
 def learning_curves(
@@ -104,7 +102,9 @@ def training_summary(
         )
     columns = [column for lines in panels.values() for column in lines.values()]
     require(metrics, columns, "trajectory.metrics")
-    figure = make_subplots(rows=2, cols=2, shared_xaxes=True, vertical_spacing=0.08)
+    figure = make_subplots(
+        rows=2, cols=2, shared_xaxes=True, vertical_spacing=0.08, horizontal_spacing=0.18
+    )
     for panel, (axis, lines) in enumerate(panels.items()):
         row, col = panel // 2 + 1, panel % 2 + 1
         for name, column in lines.items():
@@ -169,16 +169,17 @@ def ipr_through_training(
             y=analytic,
             line={"color": IDEAL, "dash": "dash"},
             annotation_text=f"analytic solution {analytic:.3f}",
+            annotation_position="bottom left",
             row=1,
             col=1,
         )
-    for column, (name, colour, _) in CURVES.items():
-        line = {"color": colour, "dash": SIDES[name][1]}
+    for column, (name, colour, dash) in CURVES.items():
+        line = {"color": colour, "dash": dash}
         figure.add_scatter(
             x=frame.index, y=frame[column], name=name, mode="lines", line=line, row=2, col=1
         )
     mark_steps(figure, {f"regime {n}": x for n, x in enumerate(boundaries, start=2)}, 2, 1)
-    figure.update_yaxes(title="IPR of a neuron (1: one frequency)", range=[0, 1.05], row=1)
-    figure.update_yaxes(title="accuracy (share of pairs)", range=[-0.02, 1.02], row=2)
+    figure.update_yaxes(title="IPR of a neuron<br>(1: one frequency)", range=[0, 1.05], row=1)
+    figure.update_yaxes(title="accuracy<br>(share of pairs)", range=[-0.02, 1.02], row=2)
     figure.update_xaxes(title="step", row=2)
     return styled(figure, title, 560)

@@ -15,7 +15,16 @@ from plotly.subplots import make_subplots
 
 from grok_interp import circular, fourier
 from grok_interp.figures.checks import one_network
-from grok_interp.figures.style import IDEAL, READOUT, WEIGHT, Series, styled
+from grok_interp.figures.style import (
+    BLANK,
+    IDEAL,
+    LEGEND_GAP,
+    MARGIN,
+    READOUT,
+    WEIGHT,
+    Series,
+    styled,
+)
 from grok_interp.figures.waves import check_neuron, fits_in_words, wave_traces
 from grok_interp.neurons import MATRICES, NeuronTable
 
@@ -26,8 +35,8 @@ PHASES = (
     Series(IDEAL, "longdash", "x"),
 )
 """Of W_a, W_b and W_out, and what the first two say of the third."""
-POLAR_HEIGHT = 300
-ROW_HEIGHT = 190
+POLAR_HEIGHT, ROW_HEIGHT, TITLES = 260, 180, 46
+"""Pixels of the circle, of a row of panels, and of their titles of three lines."""
 
 
 def neuron_card(table: NeuronTable, neuron: int, title: str) -> go.Figure:
@@ -62,8 +71,8 @@ def neuron_card(table: NeuronTable, neuron: int, title: str) -> go.Figure:
         specs=[[{}, {}]] * 3 + [[{"type": "polar", "colspan": 2}, None]],
         row_heights=[ROW_HEIGHT] * 3 + [POLAR_HEIGHT],
         column_widths=[0.62, 0.38],
-        horizontal_spacing=0.14,
-        vertical_spacing=0.08,
+        horizontal_spacing=0.18,
+        vertical_spacing=0.1,
         subplot_titles=_panel_titles(table, neuron),
     )
     for row in range(3):
@@ -90,12 +99,14 @@ def neuron_card(table: NeuronTable, neuron: int, title: str) -> go.Figure:
             name=name,
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash},
-            marker={"symbol": style.symbol, "size": [0, 10]},
+            marker={"symbol": style.symbol, "size": [0, 12]},
             hovertemplate="%{theta:.1f} degrees",
             row=4,
             col=1,
         )
-    figure.update_xaxes(title="place in the period (turns)", range=[-0.52, 0.52], row=3, col=1)
+    figure.update_xaxes(range=[-0.52, 0.52], col=1)
+    figure.update_xaxes(range=[0, table.modulus // 2 + 1], col=2)
+    figure.update_xaxes(title="place in the period (turns)", row=3, col=1)
     figure.update_xaxes(title="frequency k", row=3, col=2)
     figure.update_yaxes(title="weight about mean", col=1)
     figure.update_yaxes(title="share of power", range=[0, 1.02], col=2)
@@ -104,7 +115,8 @@ def neuron_card(table: NeuronTable, neuron: int, title: str) -> go.Figure:
         angularaxis={"dtick": 45, "thetaunit": "degrees", "ticksuffix": "°"},
     )
     figure.update_annotations(font_size=11)
-    return styled(figure, title, 260 + 3 * ROW_HEIGHT + POLAR_HEIGHT)
+    height = 240 + 3 * ROW_HEIGHT + POLAR_HEIGHT
+    return styled(figure, title, height, top=MARGIN["t"] + TITLES - LEGEND_GAP, gap=TITLES)
 
 
 def phase_names(table: NeuronTable) -> tuple[str, str, str, str]:
@@ -119,7 +131,7 @@ def _panel_titles(table: NeuronTable, neuron: int) -> list[str]:
         share = float(table.power_share[row, neuron])
         titles.append(f"{name}, A={amplitude:.3g}, {fits_in_words(table, row, neuron)}")
         titles.append(f"power share<br>{share:.2f} at k={int(table.frequency[row, neuron])}")
-    return [*titles, "phases (degrees)"]
+    return [*titles, "phases (degrees)<br>" + BLANK]
 
 
 def _spectrum(table: NeuronTable, row: int, neuron: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from grok_interp import grid
 from grok_interp.figures.style import styled
 from grok_interp.fourier import ROUNDING_STEPS
 
-GAP = 0.1
+GAP = 0.14
 """Share of the figure between columns, room for a colour bar."""
 BAR = {"thickness": 8, "tickfont": {"size": 9}, "xpad": 2}
 
@@ -101,8 +101,9 @@ def preactivation_images(
                 )
                 axes = ("frequency of b", "frequency of a") if step else ("b", "a")
                 figure.update_xaxes(title=axes[0], title_standoff=2, row=row, col=col)
-                figure.update_yaxes(title=axes[1], title_standoff=2, row=row, col=col)
+                if col == 1:  # further on it would stand in the colour bar before it
+                    figure.update_yaxes(title=axes[1], title_standoff=2, row=row, col=col)
     figure.update_annotations(font_size=11)
     height = 140 + 260 * rows
     # Titles of the columns have three lines; nothing is in the legend.
-    return styled(figure, title, height).update_layout(margin={"t": 130, "r": 50})
+    return styled(figure, title, height, top=130).update_layout(margin={"r": 50})

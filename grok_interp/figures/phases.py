@@ -72,7 +72,7 @@ def phase_sum(table: NeuronTable, title: str) -> go.Figure:
     )
     figure.update_xaxes(title=f"{name} (rad)", range=[-np.pi, np.pi])
     figure.update_yaxes(title="phi_out (rad)", range=[-np.pi, np.pi])
-    return styled(figure, title, 480)
+    return styled(figure, title, 520)
 
 
 def residual_histogram(tables: Mapping[str, NeuronTable], title: str) -> go.Figure:

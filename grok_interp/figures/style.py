@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,12 +15,13 @@ CONTROL, CHANCE, WEIGHT = "#6E6E6E", "#9A9A9A", "#222222"
 HARD_CONTROL = "#CC79A7"
 READOUT, COSINE = "#56B4E9", "#E69F00"
 """The weights of W_out beside those of W_in, which are WEIGHT; the cosine beside the square wave."""
-MARGIN = {"l": 70, "r": 20, "t": 100, "b": 60}
-"""Pixels around the plots."""
+MARGIN = {"l": 70, "r": 20, "t": 84, "b": 60}
+"""Pixels around the plots; above them room for a title, a line of legend and a line of panel titles."""
 LEGEND_GAP = 28
 """Pixels between the plots and the legend above them, room for a line of panel titles."""
-TALL_LEGEND = 150
-"""Pixels above the plots for a title and a legend of six names: three lines where 400 are the width."""
+TITLE_CHARACTERS, TITLE_SIZE, TITLE_LINE = 44, 17, 22
+"""Characters of a title that fit into 400 pixels, the size of its font, and of its lines, in pixels."""
+BLANK = "\u00a0"
 CENSORED = "triangle-up-open"
 """A lower bound: what had not happened by the last step."""
 FLOORED = "triangle-down-open"
@@ -43,45 +45,100 @@ SERIES = (
     Series(WEIGHT, "8px,2px,2px,2px", "star"),
 )
 """Sky blue and orange complete the palette; dots are left to lines of reference."""
+OWN = SERIES[5]
+"""The network itself beside what was made of it."""
+CONTROL_STYLES = {
+    "untrained": SERIES[1],
+    "frozen_input": SERIES[2],
+    "refitted_readout": Series(CONTROL, "2px,4px", "triangle-down"),
+    "permuted_output": Series(CONTROL, "4px,4px", "triangle-left"),
+    "permuted_within_frequency": Series(CONTROL, "8px,4px", "triangle-right"),
+    "random_phase": Series(CONTROL, "12px,4px", "hourglass"),
+    "wrong_task": Series(CONTROL, "12px,4px,2px,4px", "pentagon"),
+    "wrong_coordinates": Series(CONTROL, "16px,4px,8px,4px", "hexagram"),
+}
+"""The looks of controls (:mod:`grok_interp.controls`), the same in all figures: grey but for the hard one."""
+NAMED = {"own": OWN, "idealised": SERIES[0]} | CONTROL_STYLES
+"""The looks that a name has wherever it is drawn."""
 
 
 def styled(
-    figure: go.Figure, title: str, height: int, *, top: int = MARGIN["t"], **layout: Any
+    figure: go.Figure,
+    title: str,
+    height: int,
+    *,
+    top: int = MARGIN["t"],
+    gap: int = LEGEND_GAP,
+    **layout: Any,
 ) -> go.Figure:
-    """Template, title, and the legend above the plots, ``top`` pixels high with the title."""
+    """Template, title, and the legend above the plots.
+
+    A long title is wrapped, and the figure grows by its lines. Where the legend needs several lines, in a
+    narrow window, plotly makes room for it by itself.
+
+    Args:
+        figure: What to style, in place.
+        title: Title of the figure.
+        height: Height in pixels with a title of one line.
+        top: Pixels above the plots, with one line of title and of legend.
+        gap: Pixels between the legend and the plots, for titles of panels.
+        **layout: More of plotly's layout.
+
+    Returns:
+        The figure.
+    """
+    lines = [line for part in title.split("<br>") for line in wrap(part, TITLE_CHARACTERS) or [""]]
+    more = TITLE_LINE * (len(lines) - 1)
+    height, top = height + more, top + more
     # Small numbers as powers of ten, not as 100u.
     figure.update_xaxes(exponentformat="power").update_yaxes(exponentformat="power")
     return figure.update_layout(
         template="plotly_white",
-        title=title,
+        title={"text": "<br>".join(lines), "font_size": TITLE_SIZE},
         height=height,
         title_y=1,
         title_yref="container",
-        title_pad={"t": 15},
+        title_pad={"t": 15 + more // 2},  # plotly centres the lines where one would be
         title_yanchor="top",
         margin=MARGIN | {"t": top},
         legend={
             "orientation": "h",
             "x": 0,
-            "y": 1 + LEGEND_GAP / (height - top - MARGIN["b"]),
+            "y": 1 + gap / (height - top - MARGIN["b"]),
             "yanchor": "bottom",
+            # Plotly moves the plots down to make room for a legend, but not for a title above it: blank
+            # lines on top of the legend keep it clear of the figure's.
+            "title": {
+                "text": "<br>".join([BLANK] * len(lines)),
+                "side": "top",
+                "font": {"size": TITLE_SIZE},
+            },
         },
         **layout,
     )
 
 
 def series_styles(names: Collection[str]) -> dict[str, Series]:
-    """A style for each name, in order.
+    """A style for each name: that of a control or of "own" and "idealised", else the next one free.
+
+    Args:
+        names: What is drawn, in order.
+
+    Returns:
+        Styles by name, no two the same.
 
     Raises:
         ValueError: If there are more names than styles.
     """
-    if len(names) > len(SERIES):
+    known = {name: NAMED[name] for name in names if name in NAMED}
+    free = [style for style in SERIES if style not in known.values()]
+    if len(names) - len(known) > len(free):
         raise ValueError(
             f"{len(names)} series ({', '.join(names)}) cannot be told apart, there are {len(SERIES)} "
             "styles: draw them in several figures"
         )
-    return dict(zip(names, SERIES, strict=False))
+    rest = iter(free)
+    return {name: known[name] if name in known else next(rest) for name in names}
 
 
 def log_floor(values: pd.DataFrame) -> float:

@@ -10,9 +10,12 @@ from plotly.subplots import make_subplots
 
 from grok_interp import waveforms
 from grok_interp.figures.checks import one_network
-from grok_interp.figures.style import COSINE, IDEAL, WEIGHT, styled
+from grok_interp.figures.style import COSINE, IDEAL, LEGEND_GAP, MARGIN, WEIGHT, styled
 from grok_interp.neurons import MATRICES, NeuronTable
 from grok_interp.tasks import NO_COORDINATE
+
+ROW_HEIGHT, BETWEEN_ROWS, TITLES = 190, 85, 56
+"""Pixels from row to row, of which between plots, of which titles of four lines."""
 
 
 def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.Figure:
@@ -38,14 +41,15 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
         raise ValueError("no neuron to draw, expected at least one index: pass neurons=[0], say")
     for neuron in neurons:
         check_neuron(table, neuron)
+    height = 100 + ROW_HEIGHT * len(neurons)
     figure = make_subplots(
         rows=len(neurons),
         cols=3,
         shared_xaxes=True,
-        horizontal_spacing=0.06,
-        vertical_spacing=0.25 / max(1, len(neurons)),
+        horizontal_spacing=0.08,
+        vertical_spacing=BETWEEN_ROWS / height if len(neurons) > 1 else 0,
         subplot_titles=[
-            f"neuron {neuron}, {name}: {fits_in_words(table, row, neuron)}"
+            f"neuron {neuron}<br>{name}, {fits_in_words(table, row, neuron)}"
             for neuron in neurons
             for row, name in enumerate(MATRICES)
         ],
@@ -55,10 +59,11 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
             for trace in wave_traces(table, row, neuron):
                 trace.update(legendgroup=trace.name, showlegend=line == row == 0)
                 figure.add_trace(trace, row=line + 1, col=row + 1)
-    figure.update_xaxes(title="place in the period (turns)", row=len(neurons))
+    # Short enough for three panels side by side in 400 pixels.
+    figure.update_xaxes(title="period<br>(turns)", row=len(neurons))
     figure.update_yaxes(title="weight about mean", title_font_size=11, col=1)
-    figure.update_annotations(font_size=11)
-    return styled(figure, title, 140 + 150 * len(neurons))
+    figure.update_annotations(font_size=10)
+    return styled(figure, title, height, top=MARGIN["t"] + TITLES - LEGEND_GAP, gap=TITLES)
 
 
 def check_neuron(table: NeuronTable, neuron: int) -> None:
@@ -71,12 +76,12 @@ def check_neuron(table: NeuronTable, neuron: int) -> None:
 
 
 def fits_in_words(table: NeuronTable, row: int, neuron: int) -> str:
-    """Frequency of a column and its R2 to both waves, in two lines."""
+    """Frequency of a column and its R2 to both waves, in three lines."""
     k = int(table.frequency[row, neuron])
     if k == 0:
-        return "constant<br>no frequency"
+        return "constant"
     square, cosine = float(table.r2_square[row, neuron]), float(table.r2_cosine[row, neuron])
-    return f"k={k}<br>R2 square {square:.2f}, cosine {cosine:.2f}"
+    return f"k={k}<br>R2 square {square:.2f}<br>R2 cosine {cosine:.2f}"
 
 
 def wave_traces(table: NeuronTable, row: int, neuron: int) -> tuple[go.Scatter, ...]:
