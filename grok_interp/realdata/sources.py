@@ -150,7 +150,7 @@ class Pool:
 
         Args:
             seed: The seed.
-            size: How many to train on, in 1..:attr:`most`.
+            size: How many to train on, from 1 to :attr:`most`.
 
         Returns:
             Indices of the examples to train on, and of those held out.
