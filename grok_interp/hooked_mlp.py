@@ -97,6 +97,9 @@ class Block(nn.Module):
 class HookedMLP(Scoped, Pretrained):
     """A two-layer MLP on pairs of tokens, with hooks on activations and on weights.
 
+    ``logits = output_scale * act(W_in[0, a] + W_in[1, b] + b_in) @ W_out + b_out``; see the module for the
+    hook points.
+
     Args:
         config: A :class:`.HookedMLPConfig`; or None, and its fields as keywords.
         **fields: Fields of :class:`.HookedMLPConfig` when ``config`` is None.

@@ -149,7 +149,7 @@ def key_frequencies(
     raise the threshold.
 
     Args:
-        model: One network.
+        model: One network; maps tokens to logits, see :mod:`.mechanism`.
         task: The task.
         threshold: Share of the variance along a + b, in [0, 1).
 

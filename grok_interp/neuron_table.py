@@ -47,9 +47,12 @@ class NeuronTable:
         frequency (``[*batch, 3, d_mlp]``): k in 1..m//2 by matrix; 0 for a constant column.
         amplitude (``[*batch, 3, d_mlp]``): A by matrix, in the units of the weights; 0 for a constant column.
         phase (``[*batch, 3, d_mlp]``): phi in (-pi, pi] by matrix; NaN for a constant column.
-        power_share (``[*batch, 3, d_mlp]``): Share of a column's energy about its mean at its frequency.
-        ipr (``[*batch, 3, d_mlp]``): Inverse participation ratio of the column's power spectrum.
-        constant (``[*batch, 3, d_mlp]``): Mean of the column.
+        power_share (``[*batch, 3, d_mlp]``): Share of a column's energy about its mean at its
+            frequency, in 0..1; 0 for a constant column.
+        ipr (``[*batch, 3, d_mlp]``): Inverse participation ratio of the column's power spectrum
+            (:func:`.fourier.ipr`), in 0..1; 0 for a constant column.
+        constant (``[*batch, 3, d_mlp]``): Mean of the column over points with a coordinate, in the units
+            of the weights.
         third_harmonic_ratio (``[*batch, 3, d_mlp]``): Amplitude at 3 k (folded) over that at k: 1/3 for
             a square wave in the continuum, 0 for a cosine; NaN where 3 k is a constant or k itself on Z_m.
     """

@@ -47,6 +47,8 @@ def extract(
 ) -> NeuronTable:
     """Read frequency, amplitude and phase of every neuron from the weights.
 
+    Each column is read as ``w[n] = constant + A cos(2 pi k n / m + phi) + rest``, in the task's coordinates.
+
     Args:
         model: A model, whose parameters are read whatever hooks are attached; or weights with any
             batch axes, such as ``model.effective_weights()`` or all checkpoints of a run.

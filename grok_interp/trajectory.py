@@ -70,7 +70,7 @@ class Trajectory:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row an evaluation, indexed by step."""
+        """One row an evaluation, indexed by step; :func:`grok_interp.training.train` lists the columns."""
         return self.history.metrics
 
     @property
