@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from grok_interp import ablate, figures, neurons, report, tasks
+from grok_interp import ablate, figures, neurons, tasks
 from grok_interp.config import Recipe
 from grok_interp.verdict import Sample, Verdict
 from grok_interp.weights import MLPWeights
@@ -98,17 +98,6 @@ def test_controls_are_drawn_with_their_range() -> None:
     assert frozen.x[0] == pytest.approx(0.7)
     assert frozen.error_x.array[0] == pytest.approx(0.2)
     assert frozen.error_x.arrayminus[0] == pytest.approx(0.2)
-
-
-def test_report_escapes_text_and_carries_plotly_once(table: neurons.NeuronTable) -> None:
-    figure = figures.residual_histogram({"trained": table}, "t")
-    section = report.Section("<b>run</b>", "a < b & c", ["1 < 2"], [figure, figure])
-    page = report.to_html("<script>alert(1)</script>", "hello", [section], "made <by>")
-    assert "<script>alert(1)" not in page
-    assert "&lt;b&gt;run&lt;/b&gt;" in page
-    assert "a &lt; b &amp; c" in page
-    assert page.count("Plotly.newPlot(") == 2
-    assert 4_000_000 < len(page) < 6_000_000
 
 
 RUN = pd.DataFrame(

@@ -10,8 +10,10 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from grok_interp import figures, measures, neurons, tasks
+from grok_interp import controls, figures, measures, neurons, tasks
 from grok_interp.config import Recipe
+from grok_interp.figures.style import SERIES, series_styles
+from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.verdict import Sample, Verdict
 from grok_interp.weights import MLPWeights
 
@@ -228,3 +230,101 @@ EVERY = {
 def test_every_figure_is_looked_at_here() -> None:
     public = {name for name, _ in inspect.getmembers(figures, inspect.isfunction)}
     assert public - {"neuron_order"} == set(EVERY)
+
+
+def no_title(axes) -> list[str]:
+    """Axes without a title, where none that takes the same place in its row or column has one."""
+    axes = list(axes)
+    titled = {axis.domain for axis in axes if axis.title.text}
+    return [axis.plotly_name for axis in axes if axis.domain not in titled]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_axis_has_a_title(name: str) -> None:
+    figure = EVERY[name]()
+    assert no_title(figure.select_xaxes()) == no_title(figure.select_yaxes()) == []
+
+
+def grey(colour: str | None) -> float:
+    """Luminance of a colour in 0..1 (Rec. 709)."""
+    if colour is None:
+        return 0.0
+    r, g, b = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+BOUNDS = {"triangle-up-open", "triangle-right-open", "triangle-ne-open", "triangle-down-open"}
+
+
+def look(trace) -> tuple:
+    """Colour, dash, width, fill and symbol of a trace; None for a part that it does not have."""
+    mode = trace.mode or "lines+markers"
+    lines, markers = "lines" in mode, "markers" in mode
+    symbol = trace.marker.symbol or "circle"
+    if isinstance(symbol, tuple):
+        symbol = next((each for each in symbol if each not in BOUNDS), symbol[0])
+    return (
+        trace.line.color or trace.marker.color,
+        (trace.line.dash or "solid") if lines else None,
+        trace.line.width if lines else None,
+        trace.fill,
+        symbol if markers else None,
+    )
+
+
+def looks(figure: go.Figure) -> dict[str, tuple]:
+    """Looks of what the lines and markers of a figure mean, by name."""
+    found = {}
+    for trace in figure.data:
+        drawn = trace.type.startswith("scatter") and trace.line.width != 0
+        name = trace.name or (trace.y[0] if isinstance(trace.y, tuple) else "")
+        if drawn and not name.endswith(", runs"):  # single runs look like their mean
+            found.setdefault(name, look(trace))
+    return found
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_differs_in_meaning_differs_in_grey(name: str) -> None:
+    for (first, one), (second, other) in combinations(looks(EVERY[name]()).items(), 2):
+        apart = abs(grey(one[0]) - grey(other[0])) > 0.2
+        assert one[1:] != other[1:] or apart, f"{first} and {second} look alike: {one}"
+
+
+def test_the_check_of_looks_sees_two_that_are_alike() -> None:
+    figure = go.Figure()
+    for name, colour in (("train", figures.TRAIN), ("test", figures.TEST)):
+        figure.add_scatter(x=[0], y=[0], name=name, mode="lines", line={"color": colour})
+    one, other = looks(figure).values()
+    assert one[0] != other[0]
+    assert one[1:] == other[1:]
+    assert abs(grey(one[0]) - grey(other[0])) < 0.2
+
+
+def test_every_control_has_a_look_of_its_own_and_keeps_it() -> None:
+    split = TASK.split(0.5, seed=0)
+    found = controls.evaluate(HookedMLP(p=P, d_mlp=D, seed=0), split, draws=1)
+    assert set(figures.CONTROL_STYLES) == set(found.controls)
+    styles = [*figures.CONTROL_STYLES.values(), *SERIES]
+    assert len({(style.dash, style.symbol) for style in styles}) == len(set(styles))
+    drawn = series_styles(["frozen_input", "trained", "own", "untrained", "other"])
+    assert drawn["frozen_input"] == figures.CONTROL_STYLES["frozen_input"]
+    assert drawn["untrained"] == figures.CONTROL_STYLES["untrained"]
+    assert len(set(drawn.values())) == 5
+    with pytest.raises(ValueError, match="7 series"):
+        series_styles(["untrained", *"abcdef"])
+
+
+def test_long_titles_are_wrapped_and_the_figure_grows() -> None:
+    title = (
+        "Phases of the neurons of a network that was trained on labels of which 30% were redrawn"
+    )
+    long, short = figures.phase_sum(table(), title), figures.phase_sum(table(), "t")
+    lines = long.layout.title.text.split("<br>")
+    assert " ".join(lines) == title
+    assert max(map(len, lines)) <= 44
+    grown = 22 * (len(lines) - 1)
+    assert grown > 0
+    assert long.layout.height == short.layout.height + grown
+    assert long.layout.margin.t == short.layout.margin.t + grown
+    assert long.layout.legend.title.text.count("<br>") == len(lines) - 1
+    assert short.layout.title.text == "t"

@@ -38,6 +38,7 @@ def effect_beside_controls(verdicts: Mapping[str, Verdict], title: str) -> go.Fi
             figure.add_scatter(
                 x=[sample.mean],
                 y=[name],
+                mode="markers",
                 error_x={
                     "array": [sample.max - sample.mean],
                     "arrayminus": [sample.mean - sample.min],
@@ -59,6 +60,7 @@ def effect_beside_controls(verdicts: Mapping[str, Verdict], title: str) -> go.Fi
             col=column,
         )
     figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_yaxes(title="network", col=1)
     return styled(figure, title, 420)
 
 

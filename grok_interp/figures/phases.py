@@ -89,13 +89,14 @@ def residual_histogram(tables: Mapping[str, NeuronTable], title: str) -> go.Figu
         A line a table: the share of its neurons, by amplitude, in each of 60 bins.
 
     Raises:
-        ValueError: If there are more tables than styles.
+        ValueError: If a table holds a batch, or there are more tables than styles.
     """
     figure = go.Figure()
     edges = np.linspace(-np.pi, np.pi, RESIDUAL_BINS + 1)
     centres = (edges[1:] + edges[:-1]) / 2
     for name, style in series_styles(tables).items():
         table = tables[name]
+        one_network(table)
         residual = table.phase_residual.cpu().numpy()
         known = ~np.isnan(residual)
         weight = table.neuron_amplitude.cpu().numpy()[known]

@@ -109,7 +109,7 @@ def styled(
             # Plotly moves the plots down to make room for a legend, but not for a title above it: blank
             # lines on top of the legend keep it clear of the figure's.
             "title": {
-                "text": "<br>".join([BLANK] * len(lines)),
+                "text": "<br>".join([BLANK] * len(lines)) if title else "",
                 "side": "top",
                 "font": {"size": TITLE_SIZE},
             },
