@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEEDED_GB := 8
 
-.PHONY: help install demo demos test test-slow test-matrix bench lint lock clean
+.PHONY: help install demo demos docs test test-slow test-matrix bench lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: $(STAMP) ## unit tests
 
 demos: $(STAMP) ## run the notebooks in demos/ (each under three minutes)
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -o addopts= -W default --durations=0 --durations-min=1 demos/*.ipynb
+
+docs: $(STAMP) ## build the site, running the code of its pages: docs/_build/html/index.html (minutes)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
 
 test-slow: $(STAMP) ## tests that train for longer
 	$(BIN)/python -m pytest -m slow
@@ -58,4 +61,4 @@ lock: $(STAMP) ## write uv.lock and requirements.txt anew after changing depende
 	$(BIN)/uv export --frozen --all-extras --no-emit-project --quiet --no-header --output-file requirements.txt
 
 clean: ## remove the environment and everything made
-	rm -rf $(VENV) .matrix out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .matrix out docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
