@@ -40,6 +40,10 @@ def test_learning_curves_draw_the_metrics() -> None:
     assert list(traces(figure, "idealised, joint")[0].x) == [0, 50]
     assert [figure.layout.shapes[0].y0, figure.layout.shapes[0].y1] == pytest.approx([0.4, 0.9])
     assert figure.layout.shapes[1].y0 == 1 / P
+    with pytest.raises(ValueError, match=r"no column \['test_accuracy'\].*trajectory.metrics"):
+        figures.learning_curves(metrics[["train_accuracy"]], ideal, frozen, 1 / P, "t")
+    with pytest.raises(ValueError, match=r"mode='both' is unknown"):
+        figures.learning_curves(metrics, {"both": ideal["joint"]}, frozen, 1 / P, "t")
 
 
 def test_weights_stand_at_their_place_in_the_period(table: neurons.NeuronTable) -> None:
@@ -98,6 +102,9 @@ def test_controls_are_drawn_with_their_range() -> None:
     assert frozen.x[0] == pytest.approx(0.7)
     assert frozen.error_x.array[0] == pytest.approx(0.2)
     assert frozen.error_x.arrayminus[0] == pytest.approx(0.2)
+    assert frozen.marker.color == figures.CONTROL_STYLES["frozen_input"].colour
+    with pytest.raises(ValueError, match="there is no verdict"):
+        figures.effect_beside_controls({}, "t")
 
 
 RUN = pd.DataFrame(

@@ -24,6 +24,9 @@ def accuracy_by_width(frame: pd.DataFrame, title: str, chance: float) -> go.Figu
         title: Title of the figure.
         chance: Accuracy of guessing.
 
+    Returns:
+        A line a series through means, with error bars from the least seed to the greatest.
+
     Raises:
         ValueError: If a column is missing or there are more series than styles.
     """
@@ -60,6 +63,9 @@ def grokking_time(frame: pd.DataFrame, title: str) -> go.Figure:
             ``dynamics.milestones(run.metrics).grokked`` gives them.
         title: Title of the figure.
 
+    Returns:
+        A line a series through means, and a marker for each run.
+
     Raises:
         ValueError: If a column is missing or there are more series than styles.
     """
@@ -86,6 +92,9 @@ def phase_diagram(
         title: Title of the figure.
         x: Column of the setting on the horizontal axis.
         y: Column of the setting on the vertical axis.
+
+    Returns:
+        One heat map, with the phase and both accuracies written into its cells.
 
     Raises:
         ValueError: If a column is missing or a cell has several rows.

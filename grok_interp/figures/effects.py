@@ -27,7 +27,16 @@ def effect_beside_controls(verdicts: Mapping[str, Verdict], title: str) -> go.Fi
     Args:
         verdicts: Verdicts by frequency mode.
         title: Title of the figure.
+
+    Returns:
+        A panel a mode with a marker for each row: the network, its ideal weights, the controls, in the
+        looks of :data:`grok_interp.figures.CONTROL_STYLES`.
+
+    Raises:
+        ValueError: If there is no verdict.
     """
+    if not verdicts:
+        raise ValueError("there is no verdict, expected one for each mode: pass {'joint': verdict}")
     figure = make_subplots(
         rows=1, cols=len(verdicts), subplot_titles=list(verdicts), shared_yaxes=True
     )
@@ -86,6 +95,10 @@ def ablation_curves(
         d_mlp: Number of neurons in the network, of which shares are taken.
         title: Title of the figure.
         chance: Accuracy of guessing.
+
+    Returns:
+        A panel for each set of pairs and order, with the traces "this order", "random, mean" and
+        "random, range".
 
     Raises:
         ValueError: If a column is missing, the curves are of different sets of pairs, or more

@@ -46,6 +46,10 @@ def generalisation_times(
         title: Title of the figure.
         law: Coefficient and exponent of a law t = coefficient x**exponent to draw over the series.
 
+    Returns:
+        A line an alpha through mean steps to generalise, a thin one through those to fit, a marker for
+        each run, and the law.
+
     Raises:
         ValueError: If a column is missing, there are several sizes, a run is repeated, a run has no
             decay or a time that is not positive, or there are more alphas than styles.
@@ -104,6 +108,9 @@ def norm_dynamics(curves: pd.DataFrame, title: str, *, log_steps: bool = True) -
             ``train_loss``, ``test_loss``, ``train_accuracy``, ``test_accuracy`` and ``weight_norm``.
         title: Title of the figure.
         log_steps: Whether the axis of steps is logarithmic.
+
+    Returns:
+        Panels of loss, accuracy and norm against the step, with traces such as "alpha 1, test".
 
     Raises:
         ValueError: If a column is missing, there are more than three alphas, an alpha has several runs,

@@ -36,6 +36,9 @@ def data_size_map(
         metric: Draw "accuracy" or "loss".
         which: Draw values at the last step or the best along the run.
 
+    Returns:
+        A heat map of the train side beside one of the test side, on one scale of colours.
+
     Raises:
         ValueError: If a column is missing, there are several rules of the learning rate, a network has
             several rows, there is nothing to draw, or an option is none of those above.
@@ -56,6 +59,9 @@ def mixing_map(
         title: Title of the figure.
         metric: Draw "accuracy" or "loss".
         which: Draw values at the last step or the best along the run.
+
+    Returns:
+        A heat map of the train side beside one of the test side, on one scale of colours.
 
     Raises:
         ValueError: As for :func:`data_size_map`, or if there are several sizes.
@@ -78,6 +84,9 @@ def latent_through_training(
             measure.
         title: Title of the figure.
         measure: Which column to draw.
+
+    Returns:
+        One heat map, alphas down and steps along.
 
     Raises:
         ValueError: If a column is missing, there are several sizes or rules of the learning rate, or

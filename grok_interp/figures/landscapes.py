@@ -36,7 +36,6 @@ from grok_interp.figures.style import (
     styled,
 )
 
-"""Values at the last step of a run, or the best along it."""
 SIDES = {"train": Series(TRAIN, "solid", "circle"), "test": Series(TEST, "dash", "diamond")}
 RULES = {"fixed": "lr fixed", "proportional": "lr proportional to alpha"}
 ALPHA = "alpha = w / w0"
@@ -65,6 +64,9 @@ def lu_curves(
         title: Title of the figure.
         which: Draw values at the last step or the best along the run.
         marks: Alphas to mark by a thin line, by name, such as the edges of the zone that generalises.
+
+    Returns:
+        Traces "train" and "test" in each panel: losses above accuracies, a column for each rule.
 
     Raises:
         ValueError: If a column is missing, there are several sizes or an unknown rule, a network has
@@ -131,6 +133,9 @@ def latent_on_the_u(reduced: pd.DataFrame, latent: pd.DataFrame, title: str) -> 
             in radians).
         title: Title of the figure.
 
+    Returns:
+        Three panels, one below the other: losses; accuracies and their excess; the phase residual.
+
     Raises:
         ValueError: If a column is missing, the frames are not both of one and the same size and rule
             of the learning rate, a row is repeated, or no loss is positive.
@@ -174,6 +179,12 @@ def latent_on_the_u(reduced: pd.DataFrame, latent: pd.DataFrame, title: str) -> 
 
 def value_columns(which: str) -> dict[tuple[str, str], str]:
     """The column of each side's loss and accuracy, by (side, kind).
+
+    Args:
+        which: "last" or "best".
+
+    Returns:
+        Names of columns by side ("train", "test") and kind ("loss", "accuracy").
 
     Raises:
         ValueError: If ``which`` is neither "last" nor "best".

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from grok_interp.config import FrequencyMode, check_choice
 from grok_interp.figures.checks import require
 from grok_interp.figures.style import (
     HARD_CONTROL,
@@ -45,7 +46,16 @@ def learning_curves(
         frozen_input: The frozen-input control by frequency mode.
         chance: Accuracy of guessing.
         title: Title of the figure.
+
+    Returns:
+        Traces "train" and "test", and one such as "idealised, joint" for each mode.
+
+    Raises:
+        ValueError: If a column of the metrics is missing, or a frequency mode is none.
     """
+    require(metrics, list(CURVES), "trajectory.metrics")
+    for mode in (*idealized, *frozen_input):
+        check_choice("mode", mode, FrequencyMode)
     figure = go.Figure()
     for mode, sample in frozen_input.items():
         figure.add_hrect(
@@ -85,6 +95,9 @@ def training_summary(
         milestones: Steps to mark, by name, such as ``dynamics.milestones(metrics).steps``.
         chance: Accuracy of guessing.
         title: Title of the figure.
+
+    Returns:
+        Four panels, each with two lines: train and test, or W_in and W_out.
 
     Raises:
         TypeError: If ``milestones`` are not steps by name.
@@ -143,6 +156,9 @@ def ipr_through_training(
         title: Title of the figure.
         analytic: IPR of the analytic solution.
         boundaries: Steps between regimes, such as ``dynamics.regimes(frame["ipr"]).boundaries``.
+
+    Returns:
+        A panel of IPR above one of accuracies.
 
     Raises:
         ValueError: If a column is missing.

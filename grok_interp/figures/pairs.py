@@ -39,6 +39,9 @@ def preactivation_images(
         title: Title of the figure.
         captions: A line under each network's name, such as its row of ``measures.leakage_totals``.
 
+    Returns:
+        A column of heat maps a network, each function above its power.
+
     Raises:
         ValueError: If the networks have different functions or none, or values are not a grid.
     """

@@ -144,6 +144,9 @@ def series_styles(names: Collection[str]) -> dict[str, Series]:
 def log_floor(values: pd.DataFrame) -> float:
     """A tenth of the smallest positive value shown: where 0 stands on a log axis.
 
+    Returns:
+        A positive number, in the units of the values.
+
     Raises:
         ValueError: If no value is positive.
     """
