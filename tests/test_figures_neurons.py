@@ -348,6 +348,21 @@ def test_batches_are_refused() -> None:
         figures.neuron_waves(waves(), [], "t")
 
 
+def test_activations_over_the_grid_are_those_of_the_relu() -> None:
+    table = waves()
+    functions = measures.functions_of_pairs(table.weights, tasks.ModularTask(P), 3, 0)
+    figure = figures.preactivation_images({"network": functions}, "t")
+    pre = trace(figure, "pre-activation of neuron 3, network").z
+    w_a, w_b, _ = table.weights.columns().numpy()
+    np.testing.assert_allclose(pre, w_a[:, 3, None] + w_b[:, 3], atol=1e-6)
+    post = trace(figure, "activation of neuron 3, network").z
+    np.testing.assert_allclose(post, np.maximum(pre, 0), atol=1e-6)
+    power = trace(figure, "power of activation of neuron 3, network")
+    transform = np.abs(np.fft.fft2(post - post.mean())) ** 2
+    k = power.y.index(4), power.x.index(4)
+    assert power.z[k] == pytest.approx(2 * transform[4, 4] / transform.sum(), rel=1e-4)
+
+
 def test_logits_show_the_frequencies_that_they_are_made_of() -> None:
     task = tasks.ModularTask(P)
     a, b = task.tokens.T.numpy()

@@ -37,7 +37,7 @@ def neuron_waves(table: NeuronTable, neurons: Sequence[int], title: str) -> go.F
         IndexError: If there is no such neuron.
     """
     one_network(table)
-    if not neurons:
+    if len(neurons) == 0:
         raise ValueError("no neuron to draw, expected at least one index: pass neurons=[0], say")
     for neuron in neurons:
         check_neuron(table, neuron)
@@ -96,21 +96,27 @@ def wave_traces(table: NeuronTable, row: int, neuron: int) -> tuple[go.Scatter, 
         Three traces, "weight", "square wave" and "cosine", sorted by place in the period (turns).
     """
     where, points = known_points(table, row)
-    t, order = np.empty(0), np.empty(0, dtype=int)
-    if table.frequency[row, neuron] > 0:
-        one = slice(neuron, neuron + 1)
-        turns = waveforms.turns(table.modulus, table.frequency[row, one], table.phase[row, one])
-        t = turns[where, 0].cpu().numpy()
-        order = np.argsort(t, kind="stable")
+    m, one = table.modulus, slice(neuron, neuron + 1)
+    frequency, amplitude, phase = (
+        values[row, one] for values in (table.frequency, table.amplitude, table.phase)
+    )
+    seen = None if table.coordinates.points is None else table.coordinates.points[row]
+    square, cosine = (
+        waveforms.sample(waveform, m, frequency, amplitude, phase, incidence=seen)
+        for waveform in ("square", "cosine")
+    )
+    t = waveforms.turns(m, frequency, phase.nan_to_num())[where, 0].cpu().numpy()
+    order = np.argsort(t, kind="stable") if frequency > 0 else np.empty(0, dtype=int)
+    weight = table.columns[row, :, one]
     drawn = (
-        ("weight", table.columns, {"mode": "markers", "marker": {"color": WEIGHT, "size": 4}}),
-        ("square wave", table.waves("square"), _line(IDEAL, "solid") | {"line_shape": "hvh"}),
-        ("cosine", table.waves("cosine"), _line(COSINE, "dash")),
+        ("weight", weight, {"mode": "markers", "marker": {"color": WEIGHT, "size": 4}}),
+        ("square wave", square, _line(IDEAL, "solid") | {"line_shape": "hvh"}),
+        ("cosine", cosine, _line(COSINE, "dash")),
     )
     return tuple(
         go.Scatter(
             x=t[order],
-            y=values[row, points, neuron].cpu().numpy()[order],
+            y=values[points, 0].cpu().numpy()[order],
             name=name,
             hovertemplate="%{x:.3f} turns: %{y:.3g}",
             **style,
