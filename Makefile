@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEEDED_GB := 8
 
-.PHONY: help install demo demos docs test test-slow test-matrix bench lint lock clean
+.PHONY: help install demo demos docs test test-slow test-browser test-matrix bench lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,10 +34,14 @@ demos: $(STAMP) ## run the notebooks in demos/ (each under three minutes)
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -o addopts= -W default --durations=0 --durations-min=1 demos/*.ipynb
 
 docs: $(STAMP) ## build the site, running the code of its pages: docs/_build/html/index.html (minutes)
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --jobs 2 -b html docs docs/_build/html
 
 test-slow: $(STAMP) ## tests that train for longer
 	$(BIN)/python -m pytest -m slow
+
+test-browser: $(STAMP) ## the report in a real browser; needs an installed Chromium
+	@test -n "$${CHROMIUM:-$$(command -v chromium || command -v google-chrome)}" || { echo "no Chromium found: install one (on Debian: apt-get install chromium), or set CHROMIUM to its path"; exit 1; }
+	$(BIN)/python -m pytest -m browser
 
 test-matrix: $(STAMP) ## tests of hooks under each transformer-lens that is supported
 	$(BIN)/python tests/matrix.py

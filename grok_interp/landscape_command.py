@@ -118,7 +118,7 @@ def run(name: str, settings: LandscapeRun) -> landscape.Curves:
         with files.written_aside(settings.out / f"{kind}.parquet") as temporary:
             table.to_parquet(temporary)
     versions = ", ".join(f"{package} {version}" for package, version in runs.versions().items())
-    page = report.to_html(
+    page = report.of_sections(
         f"Landscape: {what.name}",
         "" if isinstance(what, ModularProblem) else what.about,
         _sections(what, tables, told),

@@ -27,6 +27,7 @@ from grok_interp.verdict import without_nan
         ("train", "--split.label-noise"),
         ("resume", "PATH"),
         ("analyze", "--recipe.frequency"),
+        ("report", "--out"),
         ("convert", "--format"),
         ("landscape", "--lr-rules"),
     ],
@@ -57,6 +58,8 @@ def test_help_imports_neither_torch_nor_transformer_lens(command: str, option: s
         (["train", "--config"], ["--config needs the path"]),
         (["resume", "nowhere"], ["nowhere is not the directory of a run"]),
         (["analyze", "nowhere"], ["nowhere is not the directory of a run", "converted model"]),
+        (["report", "nowhere"], ["nowhere is not the directory of a run"]),
+        (["report"], ["needs a run"]),
         (["convert", "nowhere.pt", "out"], ["nowhere.pt does not exist"]),
     ],
 )
@@ -98,7 +101,8 @@ def test_demo_writes_where_it_is_told(
     assert (out / "summary.json").exists()
     printed = capsys.readouterr().out
     assert "excess over frozen_input" in printed
-    assert "noisy: The network" in printed
+    for question in ("Does it hold the algorithm?", "Does it use it?", "Since which step?"):
+        assert printed.count(question) == 2
 
 
 def grok(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +150,32 @@ def test_train_then_analyze(
     when = dynamics.onset(table["train_accuracy"], level)
     assert found["onset"]["train_accuracy"]["step"] == when.step
     assert found["onset"]["train_accuracy"]["censored"] == when.censored
+
+
+def test_a_report_on_two_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [str(tmp_path / name) for name in ("one", "<b>two")]
+    for run in runs:
+        grok(
+            "train", *SMALL, "--train.checkpoint-every", "10", "--out", run, monkeypatch=monkeypatch
+        )
+    out = tmp_path / "both.html"
+    grok("report", *runs, "--out", str(out), "--draws", "2", monkeypatch=monkeypatch)
+    assert f"wrote {out} (" in capsys.readouterr().out
+    page = out.read_text()
+    assert page.count("<article>") == 2
+    assert "<b>two" not in page
+    assert f"grok-interp report {runs[0]} &#x27;{tmp_path}/&lt;b&gt;two&#x27; --out {out}" in page
+
+    for arguments, words in (
+        ([runs[0], runs[0]], "name each run once"),
+        ([runs[0], "--out", str(tmp_path / "no" / "where.html")], "is not a folder"),
+        ([runs[0], "--out", str(tmp_path)], "(a folder)"),
+    ):
+        with pytest.raises(SystemExit):
+            grok("report", *arguments, monkeypatch=monkeypatch)
+        assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", [["--task.p", "7"], ["--task.p=7"]])

@@ -4,17 +4,16 @@ By numpy where that says more than running the library again; the random draws o
 back from their seed, and one of them by hand.
 """
 
+import html
 import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from grok_interp import controls, demo, hooked_mlp, idealize, measures, neurons, tasks
 from grok_interp.config import DemoConfig, Recipe
-from grok_interp.verdict import Sample, Verdict
 
 SMALL = {"p": 11, "d_mlp": 48, "clean_steps": 150, "noisy_steps": 60, "draws": 3}
 CONTROLS = {
@@ -158,50 +157,14 @@ def test_summary_is_recomputed_from_saved_weights(small: Path) -> None:
     recompute_and_compare(small)
 
 
-def test_report_is_one_file_that_loads_nothing(small: Path) -> None:
+def test_report_answers_for_both_networks(small: Path) -> None:
     page = (small / "report.html").read_text()
-    assert page.count("Plotly.newPlot(") == 8
-    assert 'src="http' not in page
-    assert "<link" not in page
-    for name in ("clean", "noisy"):
-        assert json.loads((small / "summary.json").read_text())[name]["conclusion"] in page
-
-
-def sample(*values: float) -> Sample:
-    accuracy = torch.tensor(values, dtype=torch.float64)
-    return Sample(accuracy, accuracy, accuracy)
-
-
-def verdicts(effect: dict[str, float], frozen: float, shuffled: float) -> dict[str, Verdict]:
-    low = dict.fromkeys(CONTROLS, sample(0.02)) | {"frozen_input": sample(frozen)}
-    low["random_phase"] = sample(0.01, shuffled)
-    return {
-        mode: Verdict(
-            tasks.ModularTask(59), Recipe(frequency=mode), sample(0.5), sample(score), low, {}
-        )
-        for mode, score in effect.items()
-    }
-
-
-@pytest.mark.parametrize(
-    ("test_accuracy", "effect", "frozen", "shuffled", "said", "unsaid"),
-    [
-        (0.001, {"joint": 0.99, "per_matrix": 0.6}, 0.96, 0.03,
-         ["below chance", "excess of +0.030 is too small", "no draw exceeds 0.030"], ["has generalised"]),
-        (1.0, {"joint": 1.0, "per_matrix": 1.0}, 0.2, 0.03,
-         ["has generalised", "excess of +0.800 is large"], ["below chance", "too small"]),
-        (0.1, {"joint": 0.055, "per_matrix": 0.05}, 0.35, 0.08,
-         ["has not generalised", "negative", "no accuracy to attribute"], ["large", "no draw exceeds"]),
-        (0.1, {"joint": 0.9, "per_matrix": 0.9}, 0.85, 0.85,
-         ["too small", "no accuracy to attribute"], ["large", "no draw exceeds"]),
-    ],
-)  # fmt: skip
-def test_words_follow_the_numbers(test_accuracy, effect, frozen, shuffled, said, unsaid) -> None:
-    text = demo.in_words(test_accuracy, verdicts(effect, frozen, shuffled))
-    for words in said:
-        assert words in text
-    for words in unsaid:
-        assert words not in text
+    summary = json.loads((small / "summary.json").read_text())
+    for name, noise in (("clean", "0%"), ("noisy", "30%")):
+        assert f"<h3>{name}: {noise} of the training labels redrawn</h3>" in page
+        assert len(summary[name]["answers"]) == 4
+        for answer in summary[name]["answers"].values():
+            assert html.escape(answer) in page
 
 
 def test_an_unusable_place_is_refused_before_training(tmp_path: Path, monkeypatch) -> None:

@@ -225,7 +225,7 @@
       phases.push(k ? run.read.phase(t, m, n) : NaN);
       const [label, share] = figure.layout.annotations.slice(2 * m, 2 * m + 2);
       label.text = `W_${MATRICES[m]}, A=${run.read.amplitude(t, m, n).toPrecision(3)}, ` + (k
-        ? `k=${k}<br>R2 square ${number(run.read.r2_square(t, m, n), 2)}, cosine ${number(run.read.r2_cosine(t, m, n), 2)}`
+        ? `k=${k}<br>R2 square ${number(run.read.r2_square(t, m, n), 2)}<br>R2 cosine ${number(run.read.r2_cosine(t, m, n), 2)}`
         : "constant<br>no frequency");
       share.text = `power share<br>${run.read.power_share(t, m, n).toFixed(2)} at k=${k}`;
     });

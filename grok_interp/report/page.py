@@ -7,18 +7,19 @@ import gzip
 import json
 from collections.abc import Mapping
 from html import escape
-from importlib import resources
 from string import Template
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from grok_interp import dynamics, figures, measures, neurons
 from grok_interp.findings import CONTROLLED, Findings
 from grok_interp.report.payload import FIELDS, Blob, run_payload
+from grok_interp.report.static import static
 from grok_interp.runs import versions
-from grok_interp.verdict import without_nan
+from grok_interp.verdict import Sample, without_nan
 
 PANELS = {
     "learning": (
@@ -121,9 +122,9 @@ def to_html(runs: Mapping[str, Findings], command: str, title: str = TITLE) -> s
         "fields": FIELDS,
         "template": _plain(go.Figure(layout={"template": "plotly_white"}))["layout"]["template"],
     }
-    return Template(_file("page.html")).substitute(
+    return Template(static("page.html")).substitute(
         title=escape(title),
-        style=_file("page.css"),
+        style=static("page.css"),
         answers="\n".join(_answers(name, found) for name, found in runs.items()),
         panels="\n".join(_panel(key, runs) for key in PANELS),
         tables="\n".join(_tables(name, found) for name, found in runs.items()),
@@ -133,7 +134,7 @@ def to_html(runs: Mapping[str, Findings], command: str, title: str = TITLE) -> s
         ),
         command=escape(command),
         versions=escape(", ".join(f"{name} {number}" for name, number in versions().items())),
-        script=_file("page.js"),
+        script=static("page.js"),
         plotly=_packed(get_plotlyjs().encode()),
         payload=_packed(json.dumps(without_nan(payload), allow_nan=False).encode()),
         blob=_packed(bytes(blob.data)),
@@ -150,8 +151,12 @@ def _drawn(found: Findings) -> dict[str, Any]:
         "untrained": trajectory.weights(trajectory.steps[:1])[0],
         "frozen_input": dynamics.frozen_input(trajectory, draws=1)[0],
     }
-    frozen = {mode: found.verdicts[mode].controls["frozen_input"] for mode in CONTROLLED}
-    ideal = {mode: found.table[f"idealised_{mode}"] for mode in CONTROLLED}
+    frozen: dict[str, Sample] = {
+        mode: found.verdicts[mode].controls["frozen_input"] for mode in CONTROLLED
+    }
+    ideal: dict[str, pd.Series[Any]] = {
+        mode: found.table[f"idealised_{mode}"] for mode in CONTROLLED
+    }
 
     def read(mode: str) -> dict[str, neurons.NeuronTable]:
         known = {"network": last} | others
@@ -226,10 +231,6 @@ def _tables(name: str, found: Findings) -> str:
         f'<h3>{escape(name)}</h3><pre tabindex="0" aria-label="Controls of {escape(name)}">'
         f"{escape(body)}</pre>"
     )
-
-
-def _file(name: str) -> str:
-    return (resources.files("grok_interp.report") / name).read_text(encoding="utf-8")
 
 
 def _packed(data: bytes) -> str:

@@ -10,7 +10,7 @@ so a value is off by at most ``(high - low) / (2^(bits + 1) - 4)``: for phases 5
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 
 from grok_interp import fourier, neurons
-from grok_interp.dynamics import CHUNK_ELEMENTS
+from grok_interp.dynamics import CHUNK_ELEMENTS, Onset
 from grok_interp.figures.waves import known_points
 from grok_interp.findings import Findings
 from grok_interp.neurons import NeuronTable
@@ -70,23 +70,20 @@ class Blob:
         return header
 
 
-def unpack(data: bytes, header: dict[str, Any]) -> Float[np.ndarray, "..."]:
-    """An array of a :class:`Blob` as the page reads it."""
-    bits, count = header["bits"], int(np.prod(header["shape"]))
-    codes = np.frombuffer(data, f"<u{bits // 8}", count, header["offset"]).astype(np.float64)
-    levels = (1 << bits) - 2
-    values = header["low"] + codes * (header["high"] - header["low"]) / levels
-    return np.where(codes > levels, np.nan, values).reshape(header["shape"])
-
-
-def chosen_steps(found: Findings) -> list[int]:
+def chosen_steps(steps: Sequence[int], onsets: Mapping[str, Onset]) -> list[int]:
     """The checkpoints of which the weights are in the page: the last and five others, ascending.
 
     The first one, those at which the network memorised, came to exceed the control and generalised,
     as far as it did, and then as many as are left at even distances among the checkpoints.
+
+    Args:
+        steps: Of all checkpoints.
+        onsets: When each measure of :data:`EVENTS` set in, if it did.
+
+    Returns:
+        Six steps, or all if there are fewer.
     """
-    steps = list(found.trajectory.steps)
-    events = [found.onsets[name] for name in EVENTS]
+    events = [onsets[name] for name in EVENTS]
     wanted = [steps[0], *(each.step for each in events if not each.censored)]
     wanted += [steps[round(i * (len(steps) - 1) / CHOSEN)] for i in range(1, CHOSEN)]
     chosen = [step for step in dict.fromkeys(wanted) if step in steps and step != steps[-1]]
@@ -95,7 +92,8 @@ def chosen_steps(found: Findings) -> list[int]:
 
 def run_payload(name: str, found: Findings, blob: Blob) -> dict[str, Any]:
     """What the page knows of a run; its arrays go into ``blob``."""
-    trajectory, stored = found.trajectory, chosen_steps(found)
+    trajectory = found.trajectory
+    stored = chosen_steps(trajectory.steps, found.onsets)
     split = trajectory.split
     table = neurons.extract(trajectory.weights(stored), split.task)
     coordinates = table.coordinates
@@ -144,7 +142,7 @@ def _along_the_run(trajectory: Trajectory, steps: Sequence[int]) -> dict[str, np
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 
-def _spectra(table: NeuronTable) -> Float[np.ndarray, "checkpoint 3 k d_mlp"]:
+def _spectra(table: NeuronTable) -> Float[np.ndarray, "*batch 3 k d_mlp"]:
     """Each frequency's share of the power of each column about its mean; 0 for a constant one."""
     points, shares = table.coordinates.points, []
     for row in range(3):
