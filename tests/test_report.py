@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import torch
 from hypothesis import given
@@ -166,3 +167,14 @@ def test_sixty_checkpoints_of_the_paper_s_size_are_small_enough(tmp_path: Path) 
     written = tmp_path / "report.html"
     written.write_text(report.to_html({"run": findings.find(run, draws=2)}, "command"))
     assert written.stat().st_size <= MEGABYTES * 1e6
+
+
+def test_figures_under_headings_are_escaped_and_carry_plotly_once() -> None:
+    figure = go.Figure(go.Scatter(y=[1, 2]))
+    section = report.Section("<b>run</b>", "a < b & c", ["1 < 2"], [figure, figure])
+    made = report.of_sections("<script>alert(1)</script>", "hello", [section], "made <by>")
+    assert "<script>alert(1)" not in made
+    assert "&lt;b&gt;run&lt;/b&gt;" in made
+    assert "a &lt; b &amp; c" in made
+    assert made.count("Plotly.newPlot(") == 2
+    assert 4_000_000 < len(made) < 6_000_000
