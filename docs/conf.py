@@ -17,10 +17,10 @@ KERNEL = HERE / "_build" / "ipython"
 PLOTLY = "plotly.min.js"
 
 project = "grok_interp"
-author = "The grok_interp developers"
+author = project_copyright = "The grok_interp developers"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 exclude_patterns = ["_build"]
-source_suffix = {".md": "myst-nb"}  # notebooks in demos/ are linked to as files
+source_suffix = {".md": "myst-nb"}
 html_theme = "furo"
 html_title = "grok_interp"
 html_static_path = [str(STATIC)]
@@ -47,11 +47,22 @@ napoleon_attr_annotations = False
 
 # What the kernels find when they start: figures as HTML without the library, which the site has once.
 STARTUP = """\
-import plotly.io as pio
-from plotly.io._base_renderers import HtmlRenderer
+import warnings
 
-pio.renderers["site"] = HtmlRenderer(include_plotlyjs=False)
+import plotly.io as pio
+from plotly.io.base_renderers import MimetypeRenderer
+
+
+class OnTheSite(MimetypeRenderer):
+    def to_mimebundle(self, figure):
+        html = pio.to_html(figure, full_html=False, include_plotlyjs=False, validate=False)
+        return {"text/html": html}
+
+
+pio.renderers["site"] = OnTheSite()
 pio.renderers.default = "site"
+# tqdm's advice to install widgets, which a page does not need.
+warnings.filterwarnings("ignore", message="IProgress not found")
 """
 
 
@@ -63,12 +74,17 @@ def prepare_kernels() -> None:
     (startup / "00-figures.py").write_text(STARTUP, encoding="utf-8")
     shutil.copy(Path(plotly.__file__).parent / "package_data" / PLOTLY, STATIC / PLOTLY)
     os.environ["IPYTHONDIR"] = str(KERNEL)
-    os.environ["OMP_NUM_THREADS"] = (
-        "1"  # kernels run beside each other, and small networks are faster so
-    )
+    # Kernels run beside each other, and small networks are faster so.
+    os.environ["OMP_NUM_THREADS"] = "1"
     # Cells that show shell commands find grok-interp where this Python is.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    os.environ["TQDM_DISABLE"] = "1"  # bars of other libraries are no part of a page
+    # Bars of other libraries are no part of a page.
+    os.environ["TQDM_DISABLE"] = "1"
+
+
+def link_to_notebooks_as_files(app: Sphinx, config: Any) -> None:
+    """Take back that notebooks are pages: those of demos/ lie outside of the site."""
+    config.source_suffix.pop(".ipynb", None)
 
 
 def load_plotly(
@@ -83,4 +99,5 @@ def load_plotly(
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     prepare_kernels()
+    app.connect("config-inited", link_to_notebooks_as_files, priority=900)  # after it was said
     app.connect("html-page-context", load_plotly)

@@ -25,7 +25,9 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 FENCE = re.compile(r"^(```+)([^\n`]*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"\d*\.\d+|\d+%")
-SUBCOMMANDS = ("train", "resume", "analyze", "convert", "landscape", "demo")
+SUBCOMMANDS = re.findall(
+    r"for command in \((.*?)\)", Path(cli.__file__).read_text(encoding="utf-8")
+)[0].split(", ")
 TESTED_HERE = {"errors.md"}
 """Pages whose python blocks are no cells, since a test below runs them."""
 
@@ -163,7 +165,7 @@ def test_shell_commands_parse(
         return  # the name of a command, of which the text says more
     reached: list[str] = []
     for module, names in (
-        (commands, ("train", "resume", "analyze", "convert_file")),
+        (commands, ("train", "resume", "analyze", "report_runs", "convert_file")),
         (landscape_command, ("run",)),
         (demo, ("run",)),
     ):
