@@ -10,7 +10,7 @@ norm (Doshi et al., arXiv 2310.13061, rank by IPR, without such a control).
 
 The interventions themselves are reachable here: ``Neurons`` (described in :mod:`.neuron_ablation`);
 ``WeightFrequencies``, ``LogitFrequencies``, ``GridFrequencies``, ``TokenFrequencies``
-(:mod:`.filters`); ``shift``, ``scramble`` and ``project`` for phases (:mod:`.phases`). They print
+(:mod:`.filters`); ``shift``, ``scramble`` and ``project`` for phases (:mod:`grok_interp.phases`). They print
 nothing and compare with nothing; that is up to whoever uses them.
 """
 
