@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from grok_interp import controls, idealize, measures, neurons
+from grok_interp import controls, hooked_mlp, idealize, measures, neurons, removal
 from grok_interp.config import Recipe
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.tasks import ModularTask
@@ -50,35 +50,53 @@ def test_the_example_prints_what_the_readme_shows() -> None:
     assert verdict.effect.mean == pytest.approx(float(said[1]), abs=TOLERANCE)
     assert verdict.controls["frozen_input"].mean == pytest.approx(float(said[2]), abs=0.02)
 
+    # What "Look at it" says of its use of the waves.
+    used = re.search(r"it still gets (\d+)% of its training pairs right, and (\d+)% with", README)
+    assert used is not None
+    found = removal.waves(names["model"], names["split"])
+    assert float(found.without.train) == pytest.approx(int(used[1]) / 100, abs=0.03)
+    assert float(found.control.train.mean()) == pytest.approx(int(used[2]) / 100, abs=0.02)
 
-def test_the_interventions_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
-    section = README.split("## Interventions, each with its control")[1]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert code is not None
-    task = ModularTask(17)
+
+def test_a_network_and_an_intervention_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    section = README.split("## Your own network, your own intervention")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 2
+    p, task = 17, ModularTask(17)
     model = HookedMLP(p=17, d_mlp=64, seed=0)
-    table = neurons.extract(model, task)
-    names = {
+    names: dict[str, Any] = {
+        "p": p,
         "task": task,
         "split": task.split(0.5, label_noise=0.2),
         "model": model,
+        "controls": controls,
+        "hooked_mlp": hooked_mlp,
+        "idealize": idealize,
+        "W_in": model.W_in.detach(),
+        "W_out": model.W_out.detach(),
         "measures": measures,
-        "table": table,
-        "ideal": idealize.build(table),
+        "ideal": idealize.build(neurons.extract(model, task)),
     }
-    exec(compile(code[1], "README.md", "exec"), names)
-    printed = [float(number) for number in re.findall(r"tensor\((.*?),", capsys.readouterr().out)]
+    exec(compile(blocks[0], "README.md", "exec"), names)
+    assert names["logits"].shape == (p * p, p)
+    assert names["cache"]["post", 0].shape == (p * p, 256)
+    exec(compile(blocks[1], "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    accuracies = [float(number) for number in re.findall(r"tensor\((.*?),", printed)]
     own = float(measures.accuracy(model, task))
-    assert len(printed) == 3
-    assert all(0 <= accuracy <= 1 and accuracy != own for accuracy in printed)
-    for path in re.findall(r"\]\((demos/.*?)\)", section):
-        assert (Path(__file__).parents[1] / path).exists()
+    assert len(accuracies) == 2
+    assert all(0 <= accuracy <= 1 and accuracy != own for accuracy in accuracies)
+    assert "per_matrix frequencies" in printed
+
+
+def page(name: str) -> str:
+    """A page of the site; its longer examples are run here and not while the site is built."""
+    return (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_the_quadratic_example_groks_and_the_network_by_hand_is_right() -> None:
-    section = README.split("## Quadratic networks, and networks by hand")[1]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    code = re.search(r"```python\n(from grok_interp.*?)```", page("gromov.md"), re.DOTALL)
     assert code is not None
     names: dict[str, Any] = {}
     exec(compile(code[1], "README.md", "exec"), names)
@@ -91,8 +109,7 @@ def test_the_quadratic_example_groks_and_the_network_by_hand_is_right() -> None:
 def test_the_landscape_example_finds_a_u_and_trains_a_network_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    section = README.split("## Loss against weight norm")[1]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    code = re.search(r"```python\n(import torch.*?)```", page("omnigrok.md"), re.DOTALL)
     assert code is not None
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
