@@ -77,6 +77,9 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         Args:
             config: The run.
             overwrite: Replace a run that is already there.
+
+        Raises:
+            FileExistsError: If a run is there, and it is not to be replaced.
         """
         out = config.out
         if not overwrite and (out / "state.safetensors").exists():
@@ -152,6 +155,9 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
             recipe: How to idealize; the frequency mode is chosen where it matters.
             draws: Draws of each random control.
             seed: Seed of the draws.
+
+        Raises:
+            ValueError: If no run is given.
         """
         if not runs:
             raise ValueError("grok-interp report needs a run: pass the directory of one or more")
@@ -177,6 +183,9 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
             format: The file's format, where its shapes allow two readings.
             act_fn: The network's activation, which no file says; that of the format's paper if not given.
             overwrite: Replace a model that is already there.
+
+        Raises:
+            FileNotFoundError: If the source is not there.
         """
         if not source.exists():
             raise FileNotFoundError(f"{source} does not exist: pass a file or folder of weights")

@@ -95,9 +95,19 @@ def convert_file(
 ) -> HookedMLP:
     """Read another project's file, write the library's own format, and print what was read.
 
+    Args:
+        source: The file, or a folder of text matrices.
+        out: Directory of the model.
+        format: The file's format; None recognises it.
+        act_fn: The activation, which no file says; None takes that of the format's paper.
+        overwrite: Replace a model that is there.
+
+    Returns:
+        The model that was written.
+
     Raises:
         FileExistsError: If something is at ``out``, and it is no model or not to be overwritten.
-        ValueError: If the file is a transformer, or cannot be read (:func:`convert.read`).
+        ValueError: If the file is a transformer, or cannot be read (:func:`grok_interp.convert.read`).
     """
     inside = sorted(each.name for each in out.iterdir()) if out.is_dir() else []
     if out.exists() and not out.is_dir():
@@ -220,6 +230,9 @@ def _analyze_model(
 
     Which pairs it was trained on is not known, so read-outs of controls are fitted to all pairs, with
     the task's own labels: no less than the model saw, which makes them hard to exceed.
+
+    Returns:
+        What analysis.json holds.
     """
     beside = (
         path / "analysis.json" if path.is_dir() else path.with_name(f"{path.name}.analysis.json")

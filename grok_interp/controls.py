@@ -77,7 +77,12 @@ def evaluate(
         initial: The run's initial weights, where the model's seed does not give them back.
         seed: Seed of all draws.
 
+    Returns:
+        Accuracies of the network, idealised and not, and of each control over its draws; prints as a
+        small table.
+
     Raises:
+        TypeError: If ``split`` is not what ``task.split`` gave.
         ValueError: If the split is of another modulus, the task has no coordinates, the fit is
             unknown, or ``draws < 1``.
     """
@@ -169,6 +174,9 @@ def frozen_input(
 
     Returns:
         Weights with the draw as their batch axis, the run's own initial input weights first.
+
+    Raises:
+        ValueError: If ``draws < 1``.
     """
     if draws < 1:
         raise ValueError(
@@ -196,6 +204,12 @@ def ridge_readout(
         tokens: Pairs to fit on.
         labels: Their labels, noise included.
         ridge: Penalty in units of the mean of ``diag H'H``.
+
+    Returns:
+        The networks with W_out ``[*batch, d_mlp, p]`` fitted and ``b_out`` None.
+
+    Raises:
+        ValueError: If ``ridge`` is not positive.
     """
     if not ridge > 0:
         raise ValueError(
@@ -329,10 +343,7 @@ def _random_phases(table: NeuronTable, draws: int, generator: torch.Generator) -
 
 
 def _wrong_labels(task: ModularTask) -> Int[Tensor, " pairs"]:
-    """Labels of the task with the sign of b's coordinate turned: a - b for a + b.
-
-    Pairs without coordinates keep their labels, so they tell nothing either way.
-    """
+    """Labels with the sign of b's coordinate turned (a - b for a + b); those without one stay."""
     coordinates = _coordinates(task)
     a, b = task.tokens.unbind(-1)
     total = (coordinates.a[a] - coordinates.sign * coordinates.b[b]) % coordinates.modulus

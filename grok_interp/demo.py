@@ -124,7 +124,7 @@ def _heading(name: str) -> str:
 
 
 def summarise(run: Run) -> dict[str, Any]:
-    """The numbers of one run, as :data:`DEFINITIONS` says."""
+    """The numbers of one run, as ``DEFINITIONS`` says."""
     found = run.found
     joint, per_matrix = found.verdicts["joint"], found.verdicts["per_matrix"]
     trajectory, last = found.trajectory, found.trajectory.metrics.iloc[-1]

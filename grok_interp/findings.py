@@ -2,7 +2,7 @@
 
 Four questions: does the network hold the algorithm in its weights, does it use it, since which
 step, and what do the controls allow one to conclude? The answers are about one run. Seeds are the unit
-of inference (:func:`grok_interp.controls.pooled_excess`), so none of them speaks of training in general.
+of inference (:func:`grok_interp.verdict.pooled_excess`), so none of them speaks of training in general.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ def _holds(verdicts: Mapping[str, Verdict]) -> str:
 
 def _uses(removed: Removal | None) -> str:
     if removed is None:
-        return "Not measured: the control takes out waves of another frequency, and there is one here."
+        return (
+            "Not measured: the control takes out waves of another frequency, and there is one here."
+        )
     own, without, control = (each.train for each in (removed.own, removed.without, removed.control))
     numbers = (
         f"Without its waves it gets {float(without):.0%} of the pairs trained on right (as it is, "

@@ -80,7 +80,7 @@ def waves(
     Args:
         model: Its parameters are read; attached hooks play no part.
         split: What it was trained on, noise included.
-        recipe: Which waves: those that :func:`idealize.build` puts in; None for the default.
+        recipe: Which waves: those that :func:`grok_interp.idealize.build` puts in; None for the default.
         draws: Draws of the control.
         seed: Seed of the draws.
 

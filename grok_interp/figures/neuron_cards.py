@@ -2,7 +2,8 @@
 
 A neuron of a network that adds by waves (arXiv 2301.02679, eq. 7; arXiv 2603.23784 for ReLU) has one
 frequency in all three spectra, and ``phi_a + phi_b = phi_out`` on the circle. A card shows one neuron,
-and one can be found for every claim: see all of them (:mod:`.all_neurons`, :mod:`.phases`).
+and one can be found for every claim: see all of them
+(:mod:`.all_neurons`, :mod:`grok_interp.figures.phases`).
 """
 
 from __future__ import annotations
