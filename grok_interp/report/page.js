@@ -229,7 +229,9 @@
         : "constant<br>no frequency");
       share.text = `power share<br>${run.read.power_share(t, m, n).toFixed(2)} at k=${k}`;
     });
-    phases.push(Number.isNaN(run.residual(t, n)) ? NaN : run.phaseSum(t, n));
+    // Phases of different frequencies do not add up.
+    const [ka, kb, kout] = range(3).map((m) => run.read.frequency(t, m, n));
+    phases.push(ka && ka === kb && kb === kout ? run.phaseSum(t, n) : NaN);
     figure.data.slice(12).forEach((trace, i) => {
       const degrees = (phases[i] * 360) / TAU;
       Object.assign(trace, Number.isNaN(degrees) ? { r: [], theta: [] } : { r: [0, 1], theta: [0, degrees] });
@@ -254,9 +256,12 @@
 
   function drawPanel(name, index) {
     const run = state.runs[index];
+    const plot = byId(`${name}-${index}`);
+    const stored = String(run.storedAt(run.at(state.step)));
+    if (name === "maps" && plot.dataset.stored === stored) return null; // the largest, and unchanged
     const figure = fresh(run, name);
     panels[name](run, run.at(state.step), figure);
-    const plot = byId(`${name}-${index}`);
+    plot.dataset.stored = stored;
     plot.dataset.step = run.steps[run.at(state.step)];
     plot.dataset.order = figure.order ? JSON.stringify(figure.order) : "";
     const caption = plot.closest("figure").querySelector("figcaption");
