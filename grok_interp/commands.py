@@ -325,10 +325,16 @@ def report_runs(
         raise PermissionError(
             f"{out} cannot be written ({'a folder' if out.is_dir() else 'read-only'}): choose another --out"
         )
+    for path in paths:
+        if (path / pretrained.WEIGHTS_FILE).is_file():
+            raise ValueError(
+                f"{path} is a model without its run, and a report is about checkpoints: grok-interp "
+                "analyze measures it"
+            )
     found = {}
     for path in paths:
         trajectory = Trajectory.load(path, on_damage="skip")
-        print(f"measuring {trajectory}", flush=True)
+        print(f"measuring {trajectory}, ended by: {trajectory.ended or 'unfinished'}", flush=True)
         found[str(path)] = findings.find(trajectory, recipe, draws, seed=seed)
     files.write_text(out, report.to_html(found, shlex.join(command)))
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): open it in a browser")

@@ -7,10 +7,15 @@ of inference (:func:`grok_interp.verdict.pooled_excess`), so none of them speaks
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from grok_interp import controls, dynamics, removal
 from grok_interp.config import FrequencyMode, Recipe
@@ -32,6 +37,16 @@ ONSETS = {
     "excess_joint": SMALL_EXCESS,
 }
 """Levels above which a measure counts as having set in."""
+QUESTIONS = (
+    "Does it hold the algorithm?",
+    "Does it use it?",
+    "Since which step?",
+    "What do the controls allow one to say?",
+)
+CONSTRUCTED = (
+    "This recipe writes the answer into the weights (output_phase='phase_sum'): a construction, never "
+    "evidence about the network. Use the network's own output phases."
+)
 PHASE_CONTROLS = ("permuted_output", "permuted_within_frequency", "random_phase")
 
 
@@ -57,17 +72,20 @@ class Findings:
     @property
     def answers(self) -> dict[str, str]:
         """The four questions with their answers."""
+        holds, uses, since, allows = QUESTIONS
+        if self.verdicts["joint"].recipe.output_phase == "phase_sum":
+            return dict.fromkeys(QUESTIONS, CONSTRUCTED) | {uses: _uses(self.removed)}
         return {
-            "Does it hold the algorithm?": _holds(self.verdicts),
-            "Does it use it?": _uses(self.removed),
-            "Since which step?": _since(self.onsets),
-            "What do the controls allow one to say?": self.conclusion,
+            holds: _holds(self.verdicts),
+            uses: _uses(self.removed),
+            since: _since(self.onsets, self.table.index),
+            allows: self.conclusion,
         }
 
     @property
     def conclusion(self) -> str:
         """What both frequency modes together, with their controls, allow one to say."""
-        return in_words(float(self.trajectory.metrics["test_accuracy"].iloc[-1]), self.verdicts)
+        return in_words(float(self.table["test_accuracy"].iloc[-1]), self.verdicts)
 
 
 def find(
@@ -113,13 +131,16 @@ def find(
 def in_words(test_accuracy: float, verdicts: Mapping[str, Verdict]) -> str:
     """What a run's own held-out accuracy and its verdicts by frequency mode allow one to say."""
     chance = verdicts["joint"].chance
-    if test_accuracy < chance:
+    if math.isnan(test_accuracy):
+        own = "was trained on every pair, so whether it generalises cannot be told"
+    elif test_accuracy < chance:
         own = "does not generalise (it is below chance)"
     elif test_accuracy < GENERALISED:
         own = "has not generalised"
     else:
         own = "has generalised"
-    parts = [f"The network {own}: {test_accuracy:.3f} on held-out pairs, chance {chance:.3f}."]
+    scored = f": {test_accuracy:.3f} on held-out pairs, chance {chance:.3f}"
+    parts = [f"The network {own}{'' if math.isnan(test_accuracy) else scored}."]
     for mode in reversed(CONTROLLED):
         verdict = verdicts[mode]
         excess, frozen = verdict.excess("frozen_input"), verdict.controls["frozen_input"]
@@ -150,7 +171,7 @@ def in_words(test_accuracy: float, verdicts: Mapping[str, Verdict]) -> str:
     else:
         parts.append(
             f"With output rows or phases shuffled a draw reaches {shuffled:.3f} in joint mode, against "
-            f"{effect:.3f}: there is no accuracy to attribute to the phase relation."
+            f"{effect:.3f}: that its accuracy needs the phase relation is not shown."
         )
     return " ".join(parts)
 
@@ -172,10 +193,12 @@ def _holds(verdicts: Mapping[str, Verdict]) -> str:
         f"right, those of random input weights with a fitted read-out {frozen.mean:.0%} "
         f"[{frozen.min:.0%}, {frozen.max:.0%}]; chance is {verdict.chance:.1%}."
     )
-    if excess < SMALL_EXCESS:
-        return f"No more than the control: training is not shown to have made waves that add. {numbers}"
+    if excess < SMALL_EXCESS or verdict.effect.mean <= frozen.max:
+        return (
+            f"Not shown: no more than the control, so nothing speaks for learned waves. {numbers}"
+        )
     much = "Yes" if verdict.effect.mean >= ONSETS["idealised_per_matrix"] else "In part"
-    return f"{much}: waves that add, which the control does not have. {numbers}"
+    return f"{much}: waves that add, beyond what the control has. {numbers}"
 
 
 def _uses(removed: Removal | None) -> str:
@@ -183,25 +206,46 @@ def _uses(removed: Removal | None) -> str:
         return (
             "Not measured: the control takes out waves of another frequency, and there is one here."
         )
-    own, without, control = (each.train for each in (removed.own, removed.without, removed.control))
+    own, without, control = removed.own, removed.without, removed.control
+    lost = float(own.train) - float(without.train)
     numbers = (
-        f"Without its waves it gets {float(without):.0%} of the pairs trained on right (as it is, "
-        f"{float(own):.0%}); without as large waves of other frequencies {float(control.mean()):.0%} "
-        f"[{float(control.min()):.0%}, {float(control.max()):.0%}]."
+        f"Without its waves it gets {_share(without.train)} of the pairs trained on right (as it is, "
+        f"{_share(own.train)}); without as large waves of other frequencies {_share(control.train)}."
     )
-    if removed.use >= SMALL_EXCESS:
+    if not torch.isnan(own.held_out).any():
+        numbers += (
+            f" Of held-out pairs {_share(without.held_out)} (as it is, {_share(own.held_out)}; "
+            f"{_share(control.held_out)})."
+        )
+    if lost < SMALL_EXCESS:
+        return f"Hardly: it gets nearly as many right without its waves. {numbers}"
+    if removed.use >= SMALL_EXCESS and float(without.train) < float(control.train.min()):
         return f"Yes: it loses more with its waves than with as large others. {numbers}"
-    return f"Hardly: what it gets right does not need the waves. {numbers}"
+    return f"Not shown: as large waves of other frequencies cost it about as much. {numbers}"
 
 
-def _since(onsets: Mapping[str, Onset]) -> str:
-    level = ONSETS["excess_per_matrix"]
-    latent, solved = onsets["excess_per_matrix"], onsets["test_accuracy"]
-    when = {
-        name: f"not by step {each.step}" if each.censored else f"from step {each.step} on"
-        for name, each in (("latent", latent), ("solved", solved))
-    }
-    return (
-        f"The excess over the control in per_matrix mode stays above {level}: {when['latent']}. "
-        f"Held-out accuracy stays above {ONSETS['test_accuracy']}: {when['solved']}."
+def _share(accuracy: Float[Tensor, " draws"]) -> str:
+    """A percentage; of several draws the mean and the range."""
+    mean = f"{float(accuracy.mean()):.0%}"
+    if len(accuracy) == 1:
+        return mean
+    return f"{mean} [{float(accuracy.min()):.0%}, {float(accuracy.max()):.0%}]"
+
+
+def _since(onsets: Mapping[str, Onset], measured: pd.Index[Any]) -> str:
+    level, solved = ONSETS["excess_per_matrix"], ONSETS["test_accuracy"]
+    latent, generalised = (
+        _when(onsets[name], measured) for name in ("excess_per_matrix", "test_accuracy")
     )
+    return (
+        f"{latent[0].upper()}{latent[1:]}, by the excess over the control in per_matrix mode, which has to "
+        f"stay above {level}. Held-out accuracy stays above {solved} {generalised}."
+    )
+
+
+def _when(onset: Onset, measured: pd.Index[Any]) -> str:
+    """From which step on, and the last one at which it was not yet so."""
+    if onset.censored:
+        return f"not by step {onset.step}"
+    before = measured[measured < onset.step]
+    return f"from step {onset.step} on" + (f" (not yet at {before[-1]})" if len(before) else "")

@@ -81,6 +81,9 @@ def waves(
         model: Its parameters are read; attached hooks play no part.
         split: What it was trained on, noise included.
         recipe: Which waves: those that :func:`grok_interp.idealize.build` puts in; None for the default.
+            Output phases are the network's own whatever it says, since a written one is not in the
+            weights; and input columns as two values of their own (``"sign"``), which have no frequency
+            to change for the control, are taken as square waves.
         draws: Draws of the control.
         seed: Seed of the draws.
 
@@ -91,7 +94,9 @@ def waves(
         ValueError: If the task has no coordinates, is of another modulus, has a single frequency
             (m < 4), so that there is no other, or ``draws < 1``.
     """
-    recipe = Recipe() if recipe is None else recipe
+    recipe = replace(Recipe() if recipe is None else recipe, output_phase="own")
+    if recipe.input_waveform == "sign":
+        recipe = replace(recipe, input_waveform="square")
     if draws < 1:
         raise ValueError(f"draws={draws} must be at least 1; use 20 or more for anything reported")
     table = neurons.extract(model, split.task, recipe.frequency)
@@ -124,11 +129,14 @@ def _others(table: NeuronTable, draws: int, seed: int) -> NeuronTable:
     step = torch.randint(1, count, (draws, 1, table.d_mlp), generator=generator)
     phase = torch.pi * (2 * torch.rand(draws, 3, table.d_mlp, generator=generator) - 1)
     k = (batch.frequency.cpu() - 1 + step) % count + 1
-    # The Nyquist frequency has no phase but 0 and pi.
-    phase = torch.where(2 * k == table.modulus, torch.pi * (phase > 0), phase)
+    # The Nyquist frequency has no phase but 0 and pi, and twice the energy for its amplitude.
+    was, becomes = 2 * batch.frequency == table.modulus, 2 * k == table.modulus
+    phase = torch.where(becomes, torch.pi * (phase > 0), phase)
+    scale = 2 ** (0.5 * (was.to(batch.amplitude) - becomes.to(batch.amplitude)))
     alive = batch.frequency > 0
     return replace(
         batch,
+        amplitude=batch.amplitude * scale,
         frequency=torch.where(alive, k.to(batch.frequency), 0),
         phase=torch.where(alive, phase.to(batch.phase), torch.nan),
     )

@@ -1,6 +1,7 @@
 """What is said of a run follows from its numbers."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -42,9 +43,9 @@ def verdicts(effect: dict[str, float], frozen: float, shuffled: float) -> dict[s
         (1.0, {"joint": 1.0, "per_matrix": 1.0}, 0.2, 0.03,
          ["has generalised", "excess of +0.800 is large"], ["below chance", "too small"]),
         (0.1, {"joint": 0.055, "per_matrix": 0.05}, 0.35, 0.08,
-         ["has not generalised", "negative", "no accuracy to attribute"], ["large", "no draw exceeds"]),
+         ["has not generalised", "negative", "phase relation is not shown"], ["large", "no draw exceeds"]),
         (0.1, {"joint": 0.9, "per_matrix": 0.9}, 0.85, 0.85,
-         ["too small", "no accuracy to attribute"], ["large", "no draw exceeds"]),
+         ["too small", "phase relation is not shown"], ["large", "no draw exceeds"]),
     ],
 )  # fmt: skip
 def test_words_follow_the_numbers(test_accuracy, effect, frozen, shuffled, said, unsaid) -> None:
@@ -57,7 +58,7 @@ def test_words_follow_the_numbers(test_accuracy, effect, frozen, shuffled, said,
 
 @pytest.mark.parametrize(
     ("effect", "frozen", "starts"),
-    [(0.95, 0.02, "Yes:"), (0.6, 0.02, "In part:"), (0.95, 0.9, "No more than the control")],
+    [(0.95, 0.02, "Yes:"), (0.6, 0.02, "In part:"), (0.95, 0.9, "Not shown:")],
 )
 def test_holding_is_judged_by_the_excess_in_per_matrix_mode(effect, frozen, starts) -> None:
     # Joint mode scores high in each case, and has no say.
@@ -67,18 +68,42 @@ def test_holding_is_judged_by_the_excess_in_per_matrix_mode(effect, frozen, star
     assert f"{effect:.0%} of all pairs" in text
 
 
+def test_an_effect_within_the_range_of_the_control_is_not_shown() -> None:
+    found = verdicts({"joint": 0.99, "per_matrix": 0.5}, 0.2, 0.02)
+    found["per_matrix"].controls["frozen_input"] = sample(0.0, 0.0, 0.6)
+    assert findings._holds(found).startswith("Not shown:")
+
+
 @pytest.mark.parametrize(
-    ("without", "control", "starts"),
-    [(0.1, (0.5, 0.6), "Yes:"), (0.9, (0.92, 0.95), "Hardly:"), (0.3, (0.1, 0.2), "Hardly:")],
+    ("own", "without", "control", "starts"),
+    [
+        (1.0, 0.1, (0.5, 0.6), "Yes:"),
+        (1.0, 0.95, (0.92, 0.95), "Hardly:"),
+        (0.2, 0.3, (0.41, 0.41), "Hardly:"),  # nothing is lost, whatever the control gains
+        (1.0, 0.04, (0.08, 0.1), "Not shown:"),  # the control loses as much
+        (1.0, 0.2, (0.1, 0.6), "Not shown:"),  # within the control's range
+        (1.0, 0.3, (0.1, 0.2), "Not shown:"),
+    ],
 )
-def test_use_is_judged_beside_the_control(without, control, starts) -> None:
+def test_use_is_judged_beside_the_control(own, without, control, starts) -> None:
     sides = [
-        Accuracies(torch.tensor(values), torch.zeros(len(values)))
-        for values in ([1.0], [without], list(control))
+        Accuracies(torch.tensor(values), torch.full((len(values),), 0.5))
+        for values in ([own], [without], list(control))
     ]
     text = findings._uses(Removal(*sides))
     assert text.startswith(starts)
-    assert f"Without its waves it gets {without:.0%}" in text
+    assert f"Without its waves it gets {without:.0%} of the pairs trained on" in text
+    assert f"{sum(control) / 2:.0%} [{min(control):.0%}, {max(control):.0%}]" in text
+    assert "Of held-out pairs 50% (as it is, 50%; 50% [50%, 50%])." in text
+
+
+def test_without_held_out_pairs_nothing_is_said_of_them() -> None:
+    unknown = torch.tensor([math.nan])
+    side = Accuracies(torch.tensor([1.0]), unknown)
+    assert "held-out" not in findings._uses(Removal(side, side, side))
+    text = findings.in_words(math.nan, verdicts({"joint": 1.0, "per_matrix": 1.0}, 0.2, 0.03))
+    assert "trained on every pair" in text
+    assert "nan" not in text
 
 
 def test_onsets_say_when_or_that_it_did_not_happen() -> None:
@@ -86,9 +111,32 @@ def test_onsets_say_when_or_that_it_did_not_happen() -> None:
         "excess_per_matrix": Onset(300, censored=False),
         "test_accuracy": Onset(2000, censored=True),
     }
-    text = findings._since(onsets)
-    assert "from step 300 on" in text
-    assert "not by step 2000" in text
+    text = findings._since(onsets, pd.Index([0, 100, 200, 300, 2000]))
+    assert text.startswith("From step 300 on (not yet at 200), by the excess")
+    assert text.endswith("above 0.99 not by step 2000.")
+    onsets["excess_per_matrix"] = Onset(0, censored=False)
+    assert findings._since(onsets, pd.Index([0, 2000])).startswith("From step 0 on, by")
+
+
+def test_a_recipe_that_writes_the_answer_in_is_no_evidence() -> None:
+    split = ModularTask(11).split(0.6, label_noise=0.3, seed=0)
+    run = training.train(HookedMLP(p=11, d_mlp=20, seed=3), split, steps=5, progress=False)
+    found = findings.find(run, Recipe(output_phase="phase_sum"), draws=2)
+    holds, uses, since, allows = found.answers.values()
+    assert holds == since == allows
+    assert "never evidence" in holds
+    # The waves that are taken out are the network's own, not those that the recipe writes.
+    own = findings.find(run, draws=2)
+    assert uses == own.answers["Does it use it?"]
+
+
+def test_words_are_about_the_checkpoint_that_was_measured() -> None:
+    """A run whose last evaluation is later than its last checkpoint, as one that went wrong."""
+    split = ModularTask(11).split(0.6, seed=0)
+    run = training.train(HookedMLP(p=11, d_mlp=20, seed=3), split, steps=5, progress=False)
+    found = findings.find(run, draws=2)
+    later = replace(found, table=found.table.assign(test_accuracy=[0.1, 0.987]))
+    assert "0.987 on held-out" in later.conclusion
 
 
 def test_findings_are_the_measures_one_by_one() -> None:

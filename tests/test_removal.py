@@ -49,9 +49,13 @@ def test_the_control_takes_as_much_of_another_frequency(p: int) -> None:
     assert (others.frequency != table.frequency).all()
     assert int(others.frequency.min()) >= 1
     assert int(others.frequency.max()) == p // 2
-    assert torch.equal(others.amplitude, table.amplitude.expand(6, -1, -1))
-    assert not torch.equal(others.phase[0], others.phase[1])
+    # As much energy: of a cosine m A^2 / 2, at Nyquist m A^2.
+    energy = others.waves("cosine").square().sum(-2)
+    taken = table.waves("cosine").square().sum(-2).expand_as(energy)
     nyquist = 2 * others.frequency == p
+    torch.testing.assert_close(energy[~nyquist], taken[~nyquist])
+    torch.testing.assert_close(energy[nyquist], taken[nyquist])
+    assert not torch.equal(others.phase[0], others.phase[1])
     assert torch.isin(others.phase[nyquist], torch.tensor([0.0, math.pi])).all()
 
 
@@ -92,3 +96,15 @@ def test_the_seed_gives_the_draws() -> None:
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+def test_two_values_of_its_own_are_taken_as_a_square_wave() -> None:
+    """They have no frequency that the control could change: it would take out the network's own."""
+    split = tasks.ModularTask(11).split(0.5)
+    model = HookedMLP(p=11, d_mlp=30, seed=0)
+    sign, square = (
+        removal.waves(model, split, Recipe(input_waveform=name), draws=3)
+        for name in ("sign", "square")
+    )
+    assert torch.equal(sign.control.train, square.control.train)
+    assert torch.equal(sign.without.train, square.without.train)

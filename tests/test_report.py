@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import html as html_module
 import json
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from grok_interp import dynamics, findings, fourier, neurons, report, training
 from grok_interp.dynamics import Onset
 from grok_interp.hooked_mlp import HookedMLP
-from grok_interp.report import page, payload
+from grok_interp.report import payload, words
 from grok_interp.tasks import ModularTask
 
 EVIL = '<img src=x onerror="alert(1)">&amp;'
@@ -41,8 +42,9 @@ def unpacked(data: bytes, header: dict) -> np.ndarray:
     """An array as the page reads it."""
     bits, count = header["bits"], int(np.prod(header["shape"]))
     codes = np.frombuffer(data, f"<u{bits // 8}", count, header["offset"]).astype(np.float64)
-    levels = 2**bits - 2
-    values = header["low"] + codes * (header["high"] - header["low"]) / levels
+    levels, codes = 2**bits - 2, codes.reshape(header["shape"][0], -1)
+    low, high = (np.array(header[name])[:, None] for name in ("low", "high"))
+    values = low + codes * (high - low) / levels
     return np.where(codes > levels, np.nan, values).reshape(header["shape"])
 
 
@@ -53,21 +55,32 @@ def embedded(html: str, name: str) -> bytes:
 
 
 @given(
-    st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=1, max_size=30),
+    st.lists(
+        st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=3, max_size=3),
+        min_size=1,
+        max_size=8,
+    ),
     st.sampled_from([8, 16]),
 )
-def test_packed_floats_come_back_within_a_step(values: list[float], bits: int) -> None:
+def test_packed_floats_come_back_within_a_step(values: list[list[float]], bits: int) -> None:
     array = np.array(values)
     blob = payload.Blob()
     blob.add(np.zeros(3), 8)
     header = blob.add(array, bits)
     again = unpacked(bytes(blob.data), header)
     assert np.array_equal(np.isnan(again), np.isnan(array))
-    known = array[~np.isnan(array)]
-    step = (known.max() - known.min()) / (2**bits - 2) if len(known) else 0
-    assert np.nanmax(np.abs(again - array), initial=0) <= step / 2 + 1e-9 * np.abs(known).max(
-        initial=1
-    )
+    for row, back in zip(array, again, strict=True):
+        known = row[~np.isnan(row)]
+        if len(known):
+            step = (known.max() - known.min()) / (2**bits - 2)
+            assert np.nanmax(np.abs(back - row)) <= step / 2 + 1e-9 * np.abs(known).max()
+
+
+def test_a_checkpoint_keeps_its_digits_whatever_comes_later() -> None:
+    blob = payload.Blob()
+    values = np.array([[0.25, 0.5, 0.75], [1e18, 2e18, 0.0]])
+    header = blob.add(values)
+    np.testing.assert_allclose(unpacked(bytes(blob.data), header), values, rtol=1e-4)
 
 
 def test_packed_integers_come_back_exactly() -> None:
@@ -141,12 +154,25 @@ def test_the_page_loads_nothing_and_escapes_what_was_typed(
     assert not re.search(r'(src|href)="(?!data:)', outside)
     assert "@import" not in outside
     assert "http" not in re.sub(r"<p>Made by.*?</p>", "", outside).replace("https://", "http")
+    said = html_module.unescape(re.sub(r"</?abbr.*?>", "", outside))
     for answer in found.answers.values():
-        assert outside.count(page.escape(answer)) == 2
-    for name in (*page.NEURON_COLUMNS, *dynamics.DEFINITIONS):
+        assert said.count(answer) == 2
+    for name in (*words.NEURON_COLUMNS, *dynamics.DEFINITIONS, *words.TERMS):
         assert f"<dt><code>{name}</code></dt>" in outside
-    assert str(found.verdicts["joint"]).splitlines()[1] in outside
+    assert str(found.verdicts["joint"]) in said
     assert f"torch {torch.__version__.split('+')[0]}" in outside
+
+
+def test_words_and_controls_say_what_they_mean_under_the_mouse(
+    found: findings.Findings, html: str
+) -> None:
+    explained = dict(re.findall(r'<abbr title="(.*?)">(.*?)</abbr>', html))
+    assert set(found.verdicts["joint"].controls) <= set(explained.values())
+    assert {"chance", "excess", "all pairs", "held-out pairs", "joint"} <= set(explained.values())
+    for meaning, term in explained.items():
+        assert html_module.unescape(meaning) == words.TERMS[term]
+    assert len(re.findall(r'<dd title=".{40,}?">', html)) == 8
+    assert "square in, cosine out, extracted amplitudes, own output phases" in html
 
 
 def test_a_page_is_the_same_whenever_it_is_made(found: findings.Findings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from html import escape
 from string import Template
@@ -15,82 +16,27 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from grok_interp import dynamics, figures, measures, neurons
+from grok_interp.figures.all_neurons import BETWEEN_TICKS
+from grok_interp.figures.phases import RESIDUAL_BINS, SIZES
 from grok_interp.findings import CONTROLLED, Findings
 from grok_interp.report.payload import FIELDS, Blob, run_payload
 from grok_interp.report.static import static
+from grok_interp.report.words import ANSWERED_BY, NEURON_COLUMNS, PANELS, TERMS
 from grok_interp.runs import versions
 from grok_interp.verdict import Sample, without_nan
+from grok_interp.waveforms import EDGE, SQUARE_LEVEL
 
-PANELS = {
-    "learning": (
-        "Accuracy along the run",
-        "Own accuracy on the labels trained on and on held-out pairs, and accuracy over all pairs with "
-        "ideal weights. The bands are the range of the frozen-input control over its draws: random input "
-        "weights with a read-out fitted to the same labels, idealised by the same recipe.",
-    ),
-    "effect": (
-        "Effect beside its controls",
-        "Over all pairs, at this step. The untrained and frozen-input controls are made from the weights "
-        "at step 0, so they are the same at every step; the others are made from the trained weights, and "
-        "were drawn at the last step only.",
-    ),
-    "phase_sum": (
-        "Phase relation, neuron by neuron",
-        "A marker a neuron, larger if louder (joint frequencies). Neurons that add lie on the line, or in "
-        "the corners that it comes to on the circle. Step 0 is the untrained network. Click one to open it.",
-    ),
-    "residual": (
-        "How far neurons are from the phase relation",
-        "By amplitude, beside the untrained network and the frozen-input control, which comes near the "
-        "relation without any learned wave.",
-    ),
-    "census": (
-        "Which frequencies the neurons take",
-        "Neurons in which each matrix by itself has the same frequency, beside both controls.",
-    ),
-    "fits": (
-        "Square wave or cosine?",
-        "R2 of each neuron's weights to its own square wave and cosine (joint frequencies). Above the line "
-        "a neuron is closer to a square wave. Click one to open it.",
-    ),
-    "maps": (
-        "All weights, sorted by frequency",
-        "A row a neuron, about its mean and divided by its root mean square, at the stored step nearest to "
-        "the slider. Sorting makes stripes in noise too: look at step 0, and whether W_b and W_out follow "
-        "W_a. Click a row to open the neuron.",
-    ),
+SCRIPTS = ("data.js", "panels.js", "page.js")
+CONSTANTS = {
+    "edge": EDGE,
+    "level": SQUARE_LEVEL,
+    "bins": RESIDUAL_BINS,
+    "sizes": SIZES,
+    "between_ticks": BETWEEN_TICKS,
+    "modes": CONTROLLED,
+    "always": ("untrained", "frozen_input"),
 }
-"""Heading and caption of each panel, in the order of the page."""
-NEURON_COLUMNS = {
-    "neuron": "index of the neuron",
-    "k": "frequency in joint mode: argmax of the product of the three normalised power spectra; 0 for none",
-    "k_a": "frequency of W_a by itself (per_matrix mode)",
-    "k_b": "frequency of W_b by itself",
-    "k_out": "frequency of the neuron's row of W_out by itself",
-    "agree": "whether the three frequencies, each by itself, are one: 1 yes, 0 no",
-    "amplitude_a": "amplitude of W_a's sinusoid at k, in the units of the weights",
-    "amplitude_b": "the same of W_b",
-    "amplitude_out": "the same of W_out",
-    "phase_a": "phase of W_a's sinusoid at k, radians in (-pi, pi]",
-    "phase_b": "the same of W_b",
-    "phase_out": "the same of W_out",
-    "residual": "phase residual, wrap(phi_a + phi_b - phi_out) in radians (phi_a - phi_b for subtraction); "
-    "empty without a frequency",
-    "ipr": "inverse participation ratio, mean over the three columns: 1 for a pure sinusoid",
-    "power_share_a": "share of W_a's energy about its mean at k",
-    "power_share_b": "the same of W_b",
-    "power_share_out": "the same of W_out",
-    "r2_square_a": "R2 of W_a to its square wave at level pi/4 A; 1 is a square wave",
-    "r2_square_b": "the same of W_b",
-    "r2_square_out": "the same of W_out",
-    "r2_cosine_a": "R2 of W_a to its cosine, to which a perfect square wave has .81",
-    "r2_cosine_b": "the same of W_b",
-    "r2_cosine_out": "the same of W_out",
-    "dead": "1 if no input reaches the neuron or no class hears it",
-}
-"""What each column of the neuron table is."""
-
-
+"""What the script has from the figures; ``always`` are the controls that do not depend on the step."""
 TITLE = "The algorithm in the weights, with controls"
 
 
@@ -120,21 +66,23 @@ def to_html(runs: Mapping[str, Findings], command: str, title: str = TITLE) -> s
         "panels": list(PANELS),
         "columns": NEURON_COLUMNS,
         "fields": FIELDS,
+        "constants": CONSTANTS,
         "template": _plain(go.Figure(layout={"template": "plotly_white"}))["layout"]["template"],
     }
     return Template(static("page.html")).substitute(
         title=escape(title),
         style=static("page.css"),
+        recipe=escape(_recipe(next(iter(runs.values())))),
         answers="\n".join(_answers(name, found) for name, found in runs.items()),
         panels="\n".join(_panel(key, runs) for key in PANELS),
         tables="\n".join(_tables(name, found) for name, found in runs.items()),
         definitions="\n".join(
             f"<dt><code>{escape(name)}</code></dt><dd>{escape(what)}</dd>"
-            for name, what in (NEURON_COLUMNS | dynamics.DEFINITIONS).items()
+            for name, what in (NEURON_COLUMNS | dynamics.DEFINITIONS | TERMS).items()
         ),
         command=escape(command),
         versions=escape(", ".join(f"{name} {number}" for name, number in versions().items())),
-        script=static("page.js"),
+        script="".join(map(static, SCRIPTS)),
         plotly=_packed(get_plotlyjs().encode()),
         payload=_packed(json.dumps(without_nan(payload), allow_nan=False).encode()),
         blob=_packed(bytes(blob.data)),
@@ -159,7 +107,7 @@ def _drawn(found: Findings) -> dict[str, Any]:
     }
 
     def read(mode: str) -> dict[str, neurons.NeuronTable]:
-        known = {"network": last} | others
+        known = {"own": last} | others
         return {name: neurons.extract(weights, task, mode) for name, weights in known.items()}
 
     loudest = int(table.neuron_amplitude.nan_to_num().argmax())
@@ -200,11 +148,11 @@ def _answers(name: str, found: Findings) -> str:
     what = (
         f"{split.task.operation} mod {split.task.p}, {cfg.d_mlp} neurons, {cfg.act_fn}, "
         f"{split.config.train_fraction:.0%} of the pairs, {split.config.label_noise:.0%} of their labels "
-        f"redrawn, step {found.trajectory.steps[-1]}"
+        f"redrawn; step {found.trajectory.steps[-1]}, ended by: {found.trajectory.ended or 'unfinished'}"
     )
     said = "".join(
-        f"<dt>{escape(question)}</dt><dd>{escape(answer)}</dd>"
-        for question, answer in found.answers.items()
+        f'<dt>{escape(question)}</dt><dd title="{escape(measured)}">{_explained(answer)}</dd>'
+        for (question, answer), measured in zip(found.answers.items(), ANSWERED_BY, strict=True)
     )
     return f"<article><h3>{escape(name)}</h3><p>{escape(what)}</p><dl>{said}</dl></article>"
 
@@ -229,7 +177,24 @@ def _tables(name: str, found: Findings) -> str:
     )
     return (
         f'<h3>{escape(name)}</h3><pre tabindex="0" aria-label="Controls of {escape(name)}">'
-        f"{escape(body)}</pre>"
+        f"{_explained(body)}</pre>"
+    )
+
+
+def _explained(text: str) -> str:
+    """Escaped text in which each term of :data:`TERMS` has its meaning under the mouse."""
+    longest = sorted(TERMS, key=len, reverse=True)
+    terms = re.compile(rf"\b(?:{'|'.join(map(re.escape, longest))})\b")
+    return terms.sub(
+        lambda found: f'<abbr title="{escape(TERMS[found[0]])}">{found[0]}</abbr>', escape(text)
+    )
+
+
+def _recipe(found: Findings) -> str:
+    recipe = found.verdicts["joint"].recipe
+    return (
+        f"{recipe.input_waveform} in, {recipe.output_waveform} out, {recipe.amplitude} amplitudes, "
+        f"{recipe.output_phase} output phases"
     )
 
 

@@ -1,11 +1,12 @@
 """The numbers of a report: packed arrays, and what the page needs to read them.
 
-Parameters of every neuron are there at every checkpoint, weights and spectra at a few. An array is
-stored in ``bits`` bits between its own minimum and maximum::
+Parameters of every neuron are there at every checkpoint, weights and spectra at a few. At each
+checkpoint an array is stored in ``bits`` bits between its own minimum and maximum::
 
     value = low + code (high - low) / (2^bits - 2),   code 2^bits - 1 is NaN
 
-so a value is off by at most ``(high - low) / (2^(bits + 1) - 4)``: for phases 5e-5 radians.
+so a value is off by at most ``(high - low) / (2^(bits + 1) - 4)``: for phases 5e-5 radians. One scale for
+all checkpoints would make those before a run blew up all alike.
 """
 
 from __future__ import annotations
@@ -46,25 +47,31 @@ class Blob:
         """Append an array; integers are kept as they are, floats are rounded to ``bits`` bits.
 
         Returns:
-            Its header: ``offset`` in bytes, ``shape``, ``bits``, ``low`` and ``high``.
+            Its header: ``offset`` in bytes, ``shape``, ``bits``, and ``low`` and ``high`` for each entry of
+            the first axis.
         """
-        levels = (1 << bits) - 2
-        known = np.isfinite(values)
+        levels, rows = (1 << bits) - 2, values.reshape(len(values), -1).astype(np.float64)
+        known = np.isfinite(rows)
         if np.issubdtype(values.dtype, np.integer):
-            low, high = 0.0, float(levels)
-        elif known.any():
-            low, high = float(values[known].min()), float(values[known].max())
+            low, high = np.zeros(len(rows)), np.full(len(rows), float(levels))
         else:
-            low = high = 0.0
-        scaled = (np.where(known, values, low) - low) / ((high - low) or 1) * levels
+            low, high = (
+                np.where(known.any(1), found, 0.0).astype(float)
+                for found in (
+                    np.where(known, rows, np.inf).min(1),
+                    np.where(known, rows, -np.inf).max(1),
+                )
+            )
+        scale = np.where(high > low, high - low, 1.0)
+        scaled = (np.where(known, rows, low[:, None]) - low[:, None]) / scale[:, None] * levels
         codes = np.where(known, np.rint(scaled), levels + 1).astype(f"<u{bits // 8}")
         self.data += bytes(-len(self.data) % 2)  # 16-bit arrays start at even places
         header = {
             "offset": len(self.data),
             "shape": list(values.shape),
             "bits": bits,
-            "low": low,
-            "high": high,
+            "low": low.tolist(),
+            "high": high.tolist(),
         }
         self.data += codes.tobytes()
         return header
