@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from grok_interp import dynamics, figures, findings, neurons, report, training
 from grok_interp.config import TrainConfig
@@ -26,15 +27,16 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 LAST = 120
 """The last step of the longest run."""
 EVIL = '<img src=x onerror="document.title=1">'
-NAMES = (f"noisy {EVIL}", "multiply", "even, subtract")
+NAMES = (f"noisy {EVIL}", "multiply", "even, subtract", "folded")
 NUMBER = re.compile(r"-?\d+\.?\d*")
-READ = """id => document.getElementById(id).data.map(trace => Object.fromEntries(
-    ["name", "x", "y", "z", "r", "theta", "customdata", "type"].map(key => {
-        const values = trace[key];
-        return [key, values && values.length !== undefined && typeof values !== "string"
-            ? Array.from(values, row => row && row.length !== undefined && typeof row !== "string"
-                ? Array.from(row) : row) : values];
-    }).concat([["size", trace.marker && trace.marker.size]])))"""
+READ = """id => { const plot = document.getElementById(id);
+    const keys = ["name", "x", "y", "z", "r", "theta", "customdata", "text", "hovertemplate", "type"];
+    const list = values => values && values.length !== undefined && typeof values !== "string";
+    const plain = values => list(values) ? Array.from(values, plain) : values;
+    const read = (trace, key, i) => trace[key] && trace[key].bdata ? plot._fullData[i][key] : trace[key];
+    return plot.data.map((trace, i) => Object.fromEntries(
+        keys.map(key => [key, plain(read(trace, key, i))])
+            .concat([["size", trace.marker && trace.marker.size]]))); }"""
 """The traces of a plot as plain values. Typed arrays that Python wrote are read from what plotly made."""
 
 
@@ -50,10 +52,18 @@ class Pages:
         return neurons.extract(trajectory.weights([step])[0], trajectory.split.task, mode)
 
 
-def trained(p: int, operation: str, d_mlp: int, steps: int, noise: float) -> Trajectory:
+def trained(
+    p: int, operation: str, d_mlp: int, steps: int, noise: float, every: int = 10
+) -> Trajectory:
     split = ModularTask(p, operation).split(0.7, label_noise=noise, seed=0)
-    config = TrainConfig(steps=steps, checkpoint_every=10, eval_every=10, lr=5e-3, progress=False)
-    return training.train(HookedMLP(p=p, d_mlp=d_mlp, seed=1), split, config)
+    config = TrainConfig(
+        steps=steps, checkpoint_every=every, eval_every=every, lr=5e-3, progress=False
+    )
+    model = HookedMLP(p=p, d_mlp=d_mlp, seed=1)
+    with torch.no_grad():  # one neuron that is constant in W_a, and one that no input reaches
+        model.W_in[0, :, 0] = 0.1
+        model.W_in[:, :, 1] = model.W_in[:, :, 1].abs() * -1
+    return training.train(model, split, config)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +72,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
         trained(13, "add", 30, LAST, 0.2),
         trained(11, "multiply", 16, 60, 0.0),
         trained(12, "subtract", 16, 60, 0.0),
+        trained(7, "(a + b)**2", 16, 60, 0.0, every=20),
     ]
     found = [findings.find(run, draws=3) for run in runs]
     path = tmp_path_factory.mktemp("report") / "report.html"
@@ -137,7 +148,7 @@ def move_to(page: Any, step: int) -> None:
     """Move the slider to a step, and wait until all is drawn."""
     page.evaluate(
         """step => { const slider = document.getElementById("step");
-            slider.value = step / 10;
+            slider.value = step / 10; // all runs of these pages together are stored every ten steps
             slider.dispatchEvent(new Event("input")); }""",
         step,
     )
@@ -156,18 +167,27 @@ def expected(figure: Any, name: str) -> Any:
     return next(trace for trace in figure.data if trace.name == name)
 
 
-@pytest.mark.parametrize("run", [0, 1, 2])
+@pytest.mark.parametrize("run", range(4))
 @pytest.mark.parametrize("step", [0, 30, 60, LAST])
 def test_every_panel_shows_the_run_at_the_step(opened, pages: Pages, run: int, step: int) -> None:
     page = opened()
     move_to(page, step)
     found = pages.runs[run]
-    step = min(step, found.trajectory.steps[-1])  # a run that ended earlier stays at its end
+    # Of a run that is not stored at the step, the last checkpoint before it is shown.
+    step = max(each for each in found.trajectory.steps if each <= step)
+    for plot in ("learning", "effect", "phase_sum", "residual", "census", "fits"):
+        caption = page.locator(f"figure:has(#{plot}-{run}) figcaption").inner_text()
+        assert caption == f"{NAMES[run]}, step {step}"
     joint, own = pages.tables(run, step), pages.tables(run, step, "per_matrix")
 
     metrics, marks = found.trajectory.metrics.loc[step], shown(page, f"learning-{run}")["this step"]
     measured = found.table.loc[step]
     assert marks["x"] == [step] * 4
+    assert marks["text"] == [
+        *("train_accuracy", "test_accuracy", "idealised_per_matrix", "idealised_joint")
+    ]
+    line = page.evaluate(f"document.getElementById('learning-{run}').layout.shapes.at(-1)")
+    assert (line["x0"], line["x1"], line["xref"]) == (step, step, "x")
     assert numbers(marks["y"]) == pytest.approx(
         [
             *(metrics[["train_accuracy", "test_accuracy"]]),
@@ -180,6 +200,8 @@ def test_every_panel_shows_the_run_at_the_step(opened, pages: Pages, run: int, s
     for place, mode in enumerate(findings.CONTROLLED):
         verdict = found.verdicts[mode]
         drawn = {trace["y"][0]: trace["x"][0] for trace in effects[place * half :][:half]}
+        for trace in effects[place * half :][:half]:
+            assert trace["hovertemplate"].startswith(f"{trace['y'][0]}: %{{x:.3f}}")
         assert drawn["own"] == pytest.approx(measured["accuracy"])
         assert drawn["idealised"] == pytest.approx(measured[f"idealised_{mode}"])
         for control, sample in verdict.controls.items():
@@ -198,14 +220,17 @@ def test_every_panel_shows_the_run_at_the_step(opened, pages: Pages, run: int, s
         assert np.abs(apart).max(initial=0) < 1e-3
     assert numbers(got["size"]) == pytest.approx(np.asarray(want.marker.size, float), abs=0.01)
 
-    want = expected(figures.residual_histogram({"network": joint}, ""), "network")
-    got = shown(page, f"residual-{run}")["network"]
+    want = expected(figures.residual_histogram({"own": joint}, ""), "own")
+    got = shown(page, f"residual-{run}")["own"]
+    np.testing.assert_allclose(numbers(got["x"]), want.x, atol=1e-6)
     # A residual that rounding moved over the edge of a bin moves its neuron's height with it.
     assert np.abs(np.cumsum(numbers(got["y"])) - np.cumsum(want.y)).max() < 0.2
     assert np.isclose(numbers(got["y"]), want.y, atol=1e-3).mean() > 0.9
 
-    want = expected(figures.frequency_census({"network": own}, ""), "network")
-    assert shown(page, f"census-{run}")["network"]["y"] == list(want.y)
+    want = expected(figures.frequency_census({"own": own}, ""), "own")
+    got = shown(page, f"census-{run}")["own"]
+    assert got["y"] == list(want.y)
+    assert list(got["x"]) == list(want.x)
 
     figure, got = figures.wave_fits(joint, ""), shown(page, f"fits-{run}")
     for name in ("W_in", "W_out"):
@@ -215,7 +240,7 @@ def test_every_panel_shows_the_run_at_the_step(opened, pages: Pages, run: int, s
         np.testing.assert_allclose(numbers(got[name]["y"]), want.y, atol=1e-3)
 
 
-@pytest.mark.parametrize("run", [0, 1, 2])
+@pytest.mark.parametrize("run", range(4))
 def test_maps_and_card_show_the_weights_of_the_nearest_stored_step(
     opened, pages: Pages, run: int
 ) -> None:
@@ -230,25 +255,29 @@ def test_maps_and_card_show_the_weights_of_the_nearest_stored_step(
         figure, got = figures.weight_maps(table, ""), shown(page, f"maps-{run}")
         caption = page.locator(f"figure:has(#maps-{run}) figcaption").inner_text()
         assert caption.endswith(f"weights of step {nearest}")
+        ticks = page.evaluate(f"document.getElementById('maps-{run}').layout.yaxis")
+        assert ticks["ticktext"] == list(figure.layout.yaxis.ticktext)
+        assert ticks["tickvals"] == list(figure.layout.yaxis.tickvals)
         for name in neurons.MATRICES:
             want = expected(figure, name)
+            assert list(got[name]["x"]) == list(want.x)
             rows = dict(zip(got[name]["y"], got[name]["z"], strict=True))
             assert list(rows) == list(want.y)
             np.testing.assert_allclose(np.array(list(rows.values()), float), want.z, atol=2e-3)
 
-        neuron = 3
-        page.fill("#search", str(neuron))
-        page.click(f"#table td button >> text=/^{neuron}$/")
-        assert page.inner_text("#opened") == f"Neuron {neuron} of {NAMES[run]}"
-        assert f"step {nearest}," in page.inner_text("#about")
-        card = figures.neuron_card(table, neuron, "")
-        for want, got_trace in zip(card.data, page.evaluate(READ, "card-plot"), strict=True):
-            assert got_trace["name"] == want.name
-            axes, atol = (("r", "theta"), 0.05) if "phi" in want.name else (("x", "y"), 3e-3)
-            for axis in axes:
-                np.testing.assert_allclose(
-                    numbers(got_trace[axis]), np.asarray(want[axis], float), atol=atol
-                )
+        for neuron in (0, 1, 3):
+            page.fill("#search", str(neuron))
+            page.click(f"#table td button >> text=/^{neuron}$/")
+            assert page.inner_text("#opened") == f"Neuron {neuron} of {NAMES[run]}"
+            assert f"step {nearest}," in page.inner_text("#about")
+            card = figures.neuron_card(table, neuron, "")
+            for want, got_trace in zip(card.data, page.evaluate(READ, "card-plot"), strict=True):
+                assert got_trace["name"] == want.name
+                axes, atol = (("r", "theta"), 0.05) if "phi" in want.name else (("x", "y"), 3e-3)
+                for axis in axes:
+                    np.testing.assert_allclose(
+                        numbers(got_trace[axis]), np.asarray(want[axis], float), atol=atol
+                    )
         titles = page.evaluate(
             "document.getElementById('card-plot').layout.annotations.map(note => note.text)"
         )
@@ -372,45 +401,117 @@ def test_columns_sort_both_ways_and_say_what_they_are(opened, pages: Pages) -> N
     assert all(len(title) > 10 for title in titles)
 
 
-def downloaded(page: Any, button: str) -> list[dict[str, str]]:
+def downloaded(page: Any, button: str) -> tuple[str, list[dict[str, str]]]:
+    """Name and rows of the file that a button saves."""
     with page.expect_download() as download:
         page.click(button)
     with Path(download.value.path()).open(newline="") as file:
-        return list(csv.DictReader(file))
+        return download.value.suggested_filename, list(csv.DictReader(file))
 
 
-def test_tables_come_as_csv(opened, pages: Pages) -> None:
+@pytest.mark.parametrize("run", [0, 1])
+def test_tables_come_as_csv(opened, pages: Pages, run: int) -> None:
     page = opened()
+    page.select_option("#run", str(run))
     move_to(page, 30)
-    rows, table = downloaded(page, "#csv"), pages.tables(0, 30).to_dataframe()
-    rows.sort(key=lambda row: int(row["neuron"]))  # they come as the table on the page is sorted
-    assert [int(row["neuron"]) for row in rows] == list(range(30))
-    for name, known in (
-        ("amplitude_a", "amplitude_a"),
-        ("phase_out", "phase_out"),
-        ("r2_cosine_b", "r2_cosine_b"),
-        ("residual", "phase_residual"),
-        ("ipr", "neuron_ipr"),
-    ):
-        got = np.array([float(row[name]) for row in rows])
-        np.testing.assert_allclose(got, table[known], atol=1e-3)
-    measures = downloaded(page, "#measures")
-    assert [int(row["step"]) for row in measures] == list(pages.runs[0].trajectory.steps)
-    for name in dynamics.DEFINITIONS:
-        got = np.array([float(row[name] or "nan") for row in measures])
-        np.testing.assert_allclose(got, pages.runs[0].table[name], rtol=1e-6)
+    page.fill("#search", "3")  # what is searched for is no matter: all neurons are saved
+    name, rows = downloaded(page, "#csv")
+    joint = pages.tables(run, 30)
+    table, own = joint.to_dataframe(), pages.tables(run, 30, "per_matrix")
+    assert (
+        name
+        == f"{'noisy_img_src_x_onerror_document.title_1' if run == 0 else 'multiply'}_step30_neurons.csv"
+    )
+    assert {(row["run"], row["step"]) for row in rows} == {(NAMES[run], "30")}
+    known = {
+        "neuron": table.index,
+        "k": joint.frequency.amax(0),
+        "agree": own.agrees,
+        "residual": table["phase_residual"],
+        "ipr": table["neuron_ipr"],
+        "dead": table["dead"],
+    }
+    for place, matrix in enumerate(("a", "b", "out")):
+        known[f"k_{matrix}"] = own.frequency[place]
+        for field in ("amplitude", "phase", "power_share", "r2_square", "r2_cosine"):
+            known[f"{field}_{matrix}"] = table[f"{field}_{matrix}"]
+    assert set(known) == set(rows[0]) - {"run", "step"}
+    for column_name, values in known.items():
+        got = np.array([float(row[column_name] or "nan") for row in rows])
+        np.testing.assert_allclose(got, np.asarray(values, float), atol=1e-3, err_msg=column_name)
+    assert bool(table["dead"].any())
+
+    name, measures = downloaded(page, "#measures")
+    assert name.endswith("_measures.csv")
+    assert [int(row["step"]) for row in measures] == list(pages.runs[run].trajectory.steps)
+    for column_name in dynamics.DEFINITIONS:
+        got = np.array([float(row[column_name] or "nan") for row in measures])
+        np.testing.assert_allclose(got, pages.runs[run].table[column_name], rtol=1e-6)
+
+
+def test_a_run_opens_with_its_loudest_neuron(opened, pages: Pages) -> None:
+    page = opened()
+    for run in (1, 0):
+        page.select_option("#run", str(run))
+        last = pages.runs[run].trajectory.steps[-1]
+        loudest = int(pages.tables(run, last).neuron_amplitude.nan_to_num().argmax())
+        assert page.inner_text("#opened") == f"Neuron {loudest} of {NAMES[run]}"
+
+
+def test_a_zoom_stays_when_the_slider_moves(opened) -> None:
+    page = opened()
+    read = "document.getElementById('fits-0')._fullLayout.xaxis.range"
+    before = page.evaluate(read)
+    page.locator("#fits-0").scroll_into_view_if_needed()
+    box = page.locator("#fits-0 .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.6 * box["height"], steps=5)
+    page.mouse.up()
+    page.wait_for_function(f"{read}[0] > {before[0]} + 0.1")
+    zoomed = page.evaluate(read)
+    move_to(page, 60)
+    assert page.evaluate(read) == zoomed
+    page.mouse.dblclick(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    page.wait_for_function(f"{read}[0] === {before[0]}")
+
+
+def test_what_goes_wrong_is_said(browser: Any, pages: Pages, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    html = pages.path.read_text()
+    broken.write_text(re.sub(r'(id="blob">)[^<]{40}', r"\1AAAA", html))
+    page = browser.new_page()
+    page.goto(broken.as_uri())
+    page.wait_for_selector("#failed:not([hidden])", timeout=60_000)
+    assert "could not be drawn" in page.inner_text("#failed")
+    assert page.locator("article").first.is_visible()
+    page.goto(pages.path.as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=60_000)
+    # One failure does not end it: the next step is drawn again.
+    page.evaluate(
+        """() => { const react = Plotly.react;
+            Plotly.react = () => { Plotly.react = react; throw new Error("once"); }; }"""
+    )
+    page.evaluate(
+        """() => { const slider = document.getElementById("step");
+            slider.value = 3; slider.dispatchEvent(new Event("input")); }"""
+    )
+    page.wait_for_selector("#failed:not([hidden])")
+    assert "once" in page.inner_text("#failed")
+    move_to(page, 60)
+    page.close()
 
 
 @pytest.mark.parametrize(("width", "columns"), [(360, 1), (1600, 3)])
 def test_the_layout_holds(opened, pages: Pages, width: int, columns: int) -> None:
     page = opened(width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    boxes = page.locator("#phase_sum-0, #phase_sum-1, #phase_sum-2").evaluate_all(
-        """plots => plots.map(plot => plot.getBoundingClientRect())
+    boxes = page.locator("[id^=phase_sum-]").evaluate_all(
+        """plots => plots.map(plot => plot.closest("figure").getBoundingClientRect())
             .map(({ left, top, width }) => [left, top, width])"""
     )
     assert len({round(left) for left, _, _ in boxes}) == columns
-    assert len({round(top) for _, top, _ in boxes}) == 3 // columns
+    assert len({round(top) for _, top, _ in boxes}) == -(-4 // columns)
     assert all(280 < each[2] <= width for each in boxes)
     drawn = page.locator("#phase_sum-0 .main-svg").first.bounding_box()
     assert drawn["width"] <= boxes[0][2] + 1
