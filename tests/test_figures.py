@@ -80,6 +80,8 @@ def test_residuals_are_weighted_by_amplitude(table: neurons.NeuronTable) -> None
     for angle, weight in zip(residual, amplitude, strict=True):
         expected[np.abs(centres - angle).argmin()] += weight / amplitude.sum()
     np.testing.assert_allclose(heights, expected)
+    # Phases without relation fill all bins alike.
+    assert figure.layout.shapes[0].y0 == pytest.approx(1 / len(heights))
 
 
 def test_controls_are_drawn_with_their_range() -> None:
@@ -92,7 +94,7 @@ def test_controls_are_drawn_with_their_range() -> None:
         recipe=Recipe(),
         own=sample(0.2),
         effect=sample(0.9),
-        controls={"untrained": sample(0.1, 0.2), "frozen_input": sample(0.5, 0.7, 0.9)},
+        controls={"untrained": sample(0.1, 0.2), "frozen_input": sample(0.4, 0.8, 0.9)},
         structure={},
     )
     figure = figures.effect_beside_controls({"joint": verdict, "per_matrix": verdict}, "t")
@@ -101,7 +103,8 @@ def test_controls_are_drawn_with_their_range() -> None:
     frozen = drawn["frozen_input"]
     assert frozen.x[0] == pytest.approx(0.7)
     assert frozen.error_x.array[0] == pytest.approx(0.2)
-    assert frozen.error_x.arrayminus[0] == pytest.approx(0.2)
+    assert frozen.error_x.arrayminus[0] == pytest.approx(0.3)
+    assert [shape.x0 for shape in figure.layout.shapes] == [1 / P, 1 / P]  # chance, in each panel
     assert frozen.marker.color == figures.CONTROL_STYLES["frozen_input"].colour
     with pytest.raises(ValueError, match="there is no verdict"):
         figures.effect_beside_controls({}, "t")

@@ -62,7 +62,7 @@ def effect_beside_controls(verdicts: Mapping[str, Verdict], title: str) -> go.Fi
             )
         figure.add_vline(x=verdict.chance, line={"color": CHANCE, "dash": "dot"}, row=1, col=column)
         figure.update_xaxes(
-            title="accuracy, all pairs<br>(range over draws)",
+            title="accuracy,<br>all pairs",
             title_font_size=11,
             range=[-0.03, 1.05],
             row=1,
