@@ -32,6 +32,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300  # for one cell, on a busy machine
 nb_execution_in_temp = True
 nb_execution_show_tb = True
+nb_merge_streams = True  # what a command prints stands in one piece
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
 

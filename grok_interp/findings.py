@@ -188,9 +188,11 @@ def _holds(verdicts: Mapping[str, Verdict]) -> str:
     """The evidence that joint mode cannot give: each matrix finds the frequency by itself."""
     verdict = verdicts["per_matrix"]
     excess, frozen = verdict.excess("frozen_input"), verdict.controls["frozen_input"]
+    unseen = float(verdict.effect.held_out.mean())
+    held_out = "" if math.isnan(unseen) else f" ({unseen:.0%} of the held-out pairs)"
     numbers = (
         f"With each matrix read by itself its ideal waves get {verdict.effect.mean:.0%} of all pairs "
-        f"right, those of random input weights with a fitted read-out {frozen.mean:.0%} "
+        f"right{held_out}, those of random input weights with a fitted read-out {frozen.mean:.0%} "
         f"[{frozen.min:.0%}, {frozen.max:.0%}]; chance is {verdict.chance:.1%}."
     )
     if excess < SMALL_EXCESS or verdict.effect.mean <= frozen.max:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
@@ -27,6 +28,10 @@ with warnings.catch_warnings():
     import transformer_lens  # noqa: F401
 
 NEEDS_4 = "needs_transformer_lens_4"
+
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 skipped_for_want_of_fixtures: list[str] = []
 

@@ -65,7 +65,7 @@ def test_holding_is_judged_by_the_excess_in_per_matrix_mode(effect, frozen, star
     found = verdicts({"joint": 0.99, "per_matrix": effect}, frozen, 0.02)
     text = findings._holds(found)
     assert text.startswith(starts)
-    assert f"{effect:.0%} of all pairs" in text
+    assert f"{effect:.0%} of all pairs right ({effect:.0%} of the held-out pairs)" in text
 
 
 def test_an_effect_within_the_range_of_the_control_is_not_shown() -> None:

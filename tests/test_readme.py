@@ -63,7 +63,7 @@ def test_a_network_and_an_intervention_of_ones_own(capsys: pytest.CaptureFixture
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert len(blocks) == 2
     p, task = 17, ModularTask(17)
-    model = HookedMLP(p=17, d_mlp=64, seed=0)
+    model = HookedMLP(p=17, d_mlp=300, seed=0)
     names: dict[str, Any] = {
         "p": p,
         "task": task,

@@ -76,10 +76,9 @@ def to_html(runs: Mapping[str, Findings], command: str, title: str = TITLE) -> s
         answers="\n".join(_answers(name, found) for name, found in runs.items()),
         panels="\n".join(_panel(key, runs) for key in PANELS),
         tables="\n".join(_tables(name, found) for name, found in runs.items()),
-        definitions="\n".join(
-            f"<dt><code>{escape(name)}</code></dt><dd>{escape(what)}</dd>"
-            for name, what in (NEURON_COLUMNS | dynamics.DEFINITIONS | TERMS).items()
-        ),
+        terms=_definitions(TERMS),
+        columns=_definitions(NEURON_COLUMNS),
+        measures=_definitions(dynamics.DEFINITIONS),
         command=escape(command),
         versions=escape(", ".join(f"{name} {number}" for name, number in versions().items())),
         script="".join(map(static, SCRIPTS)),
@@ -178,6 +177,13 @@ def _tables(name: str, found: Findings) -> str:
     return (
         f'<h3>{escape(name)}</h3><pre tabindex="0" aria-label="Controls of {escape(name)}">'
         f"{_explained(body)}</pre>"
+    )
+
+
+def _definitions(meanings: Mapping[str, str]) -> str:
+    return "".join(
+        f"<dt><code>{escape(name)}</code></dt><dd>{escape(what)}</dd>"
+        for name, what in meanings.items()
     )
 
 
