@@ -116,8 +116,8 @@ ANSWERED_BY = (
     "[minimum, maximum] over its draws. Yes: .9 and more of all pairs. In part: .1 above the control's mean "
     "and above its range",
     "Accuracy after the ideal waves (joint frequencies) were subtracted from the weights, beside the same "
-    "with as large waves of other frequencies: mean [minimum, maximum] over draws. Hardly: it loses less than .1. "
-    "Yes: it loses .1 more than the control does, and more than in any draw",
+    "with as large waves of other frequencies: mean [minimum, maximum] over draws. Hardly: it loses less "
+    "than .1. Yes: it loses .1 more than the control does, and more than in any draw",
     "The first checkpoint from which on a measure stays above its level at every later one",
     "Accuracies at the last checkpoint, on held-out pairs as it is, and over all pairs with ideal weights, "
     "for the network and for each control by the same recipe. An excess below .1 is called small",
