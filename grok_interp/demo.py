@@ -38,7 +38,7 @@ DEFINITIONS = {
     "agreement": "share of neurons in which each matrix by itself has the same frequency",
     "structure_of_controls": "power_share, median_abs_phase_residual and agreement of the untrained and "
     "frozen_input controls, means over draws",
-    "intermediate_values": "medians over W_in columns, joint: share of weights off the plateau, their "
+    "intermediate_values": "medians over W_in columns, joint: share of weights below .75 of the level, their "
     "distance to the nearest sign change in turns, and both for the fitted cosine, the null",
     "r2_square": "median over neurons and operands of R2 of W_in columns to their square wave, joint",
     "r2_cosine": "the same to their cosine; a perfect square wave has .81",

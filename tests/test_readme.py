@@ -16,8 +16,9 @@ from grok_interp.tasks import ModularTask
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 NUMBER = re.compile(r"[-+]?\d+%|[-+]?\d*\.\d+")
-TOLERANCE = 0.1
-"""Float32 sums differ between processors, and training amplifies that."""
+TOLERANCE = 0.04
+LOOSE = {"per_matrix": 0.1, "excess": 0.1, "refitted_readout": 0.1}
+"""Float32 sums differ between processors, and training amplifies that, in some lines more than in others."""
 
 
 def value(text: str) -> float:
@@ -39,7 +40,16 @@ def test_the_example_prints_what_the_readme_shows() -> None:
     for line, want in zip(lines, expected, strict=True):
         assert NUMBER.sub("#", line).split() == NUMBER.sub("#", want).split()
         for number, wanted in zip(NUMBER.findall(line), NUMBER.findall(want), strict=True):
-            assert value(number) == pytest.approx(value(wanted), abs=TOLERANCE), want
+            tolerance = LOOSE.get(re.split(r"[ :]", want.strip())[0], TOLERANCE)
+            assert value(number) == pytest.approx(value(wanted), abs=tolerance), want
+
+    # What is told of the table: an excess, and more structure than in the control.
+    printed_verdict = controls.evaluate(names["model"], names["split"])
+    own, frozen = (printed_verdict.structure[name] for name in ("own", "frozen_input"))
+    assert printed_verdict.excess("frozen_input") > 0
+    assert own.power_share["W_a"] > frozen.power_share["W_a"]
+    assert own.median_abs_phase_residual < frozen.median_abs_phase_residual
+    assert own.agreement > 10 * frozen.agreement
 
     # What the text below the example says of per_matrix mode.
     said = re.search(
@@ -47,7 +57,7 @@ def test_the_example_prints_what_the_readme_shows() -> None:
     )
     assert said is not None
     verdict = controls.evaluate(names["model"], names["split"], Recipe(frequency="per_matrix"))
-    assert verdict.effect.mean == pytest.approx(float(said[1]), abs=TOLERANCE)
+    assert verdict.effect.mean == pytest.approx(float(said[1]), abs=LOOSE["per_matrix"])
     assert verdict.controls["frozen_input"].mean == pytest.approx(float(said[2]), abs=0.02)
 
     # What "Look at it" says of its use of the waves.
