@@ -52,9 +52,7 @@ def test_the_example_prints_what_the_readme_shows() -> None:
     assert own.agreement > 10 * frozen.agreement
 
     # What the text below the example says of per_matrix mode.
-    said = re.search(
-        r'"per_matrix"\)` the network scores (\.\d+) and `frozen_input` (\.\d+)', README
-    )
+    said = re.search(r"the network scores (\.\d+) and `frozen_input` (\.\d+)", README)
     assert said is not None
     verdict = controls.evaluate(names["model"], names["split"], Recipe(frequency="per_matrix"))
     assert verdict.effect.mean == pytest.approx(float(said[1]), abs=LOOSE["per_matrix"])
