@@ -137,9 +137,8 @@ def test_code_of_a_page_is_executed(page: Path) -> None:
         assert page.name in text(ROOT / "tests" / RUN_BY[page.name])
         if page.name != "errors.md":  # whose test runs every block; the others' run the first
             assert [kind for kind, _ in blocks(page)].count("python") == 1
-    assert set(kinds) <= {"", "python", "bash", "toml", "{toctree}", "{eval-rst}"} | {
-        kind for kind in kinds if kind.startswith("{code-cell}")
-    }
+    known = {"", "text", "shell", "bash", "toml", "python", "{toctree}", "{eval-rst}"}
+    assert kinds <= known | {kind for kind in kinds if kind.startswith("{code-cell}")}
     for kind, content in blocks(page):
         if kind.startswith("{code-cell}"):
             assert kind == "{code-cell} ipython3"
