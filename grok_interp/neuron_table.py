@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -20,6 +21,7 @@ from grok_interp.waveforms import IntermediateValues
 from grok_interp.weight_hooks import MATRICES as MATRICES
 from grok_interp.weights import MLPWeights
 
+Fit = TypeVar("Fit")
 REPR_ROWS = 8
 """Neurons that a printed table shows."""
 TENSORS = (
@@ -224,15 +226,7 @@ class NeuronTable:
 
     @cached_property
     def _trapezoid(self) -> tuple[Tensor, Tensor]:
-        clip_at, r2 = waveforms.fit_trapezoid(
-            self.columns,
-            self.modulus,
-            self.frequency,
-            self.amplitude,
-            self.phase,
-            incidence=self.coordinates.points,
-            covered=self.coordinates.covered,
-        )
+        clip_at, r2 = self._held_against(waveforms.fit_trapezoid)
         return clip_at, torch.where(self.frequency > 0, r2, torch.nan)
 
     @property
@@ -251,7 +245,11 @@ class NeuronTable:
 
         Means nothing for a class that several sums lead to.
         """
-        return waveforms.intermediate_values(
+        return self._held_against(waveforms.intermediate_values)
+
+    def _held_against(self, fit: Callable[..., Fit]) -> Fit:
+        """What a function of :mod:`.waveforms` says of the columns beside their own sinusoids."""
+        return fit(
             self.columns,
             self.modulus,
             self.frequency,

@@ -39,6 +39,9 @@ def test_learning_curves_draw_the_metrics() -> None:
     assert list(traces(figure, "idealised, joint")[0].y) == [0.01, 0.8]
     assert list(traces(figure, "idealised, joint")[0].x) == [0, 50]
     assert [figure.layout.shapes[0].y0, figure.layout.shapes[0].y1] == pytest.approx([0.4, 0.9])
+    named = traces(figure, "frozen_input, joint (range)")[0]
+    assert named.line.dash == figure.layout.shapes[0].line.dash
+    assert named.line.color == figure.layout.shapes[0].line.color
     assert figure.layout.shapes[1].y0 == 1 / P
     with pytest.raises(ValueError, match=r"no column \['test_accuracy'\].*trajectory.metrics"):
         figures.learning_curves(metrics[["train_accuracy"]], ideal, frozen, 1 / P, "t")

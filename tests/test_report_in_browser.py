@@ -303,6 +303,13 @@ def test_tab_and_arrow_keys_move_the_slider(opened, pages: Pages) -> None:
         assert shown(page, "learning-0")["this step"]["x"] == [steps[place]] * 4
 
 
+def click(page: Any, x: float, y: float) -> None:
+    """Click as a hand does: plotly takes the point that the mouse has rested on."""
+    page.mouse.move(x, y)
+    page.wait_for_timeout(300)
+    page.mouse.click(x, y)
+
+
 @pytest.mark.parametrize("plot", ["phase_sum-0", "fits-0"])
 def test_a_click_on_a_point_opens_that_neuron(opened, pages: Pages, plot: str) -> None:
     page = opened()
@@ -319,9 +326,7 @@ def test_a_click_on_a_point_opens_that_neuron(opened, pages: Pages, plot: str) -
             return [trace.customdata[best], box.x + at[best][0], box.y + at[best][1]]; }""",
         plot,
     )
-    page.mouse.move(x, y)
-    page.wait_for_timeout(300)
-    page.mouse.click(x, y)
+    click(page, x, y)
     page.wait_for_function(
         f"document.getElementById('opened').textContent.startsWith('Neuron {neuron} of')"
     )
@@ -343,9 +348,7 @@ def test_a_click_on_a_row_of_the_maps_opens_that_neuron(opened, pages: Pages) ->
             return [box.x + xaxis._offset + xaxis._length / 2, box.y + yaxis._offset + yaxis.c2p(row)]; }""",
         row,
     )
-    page.mouse.move(x, y)
-    page.wait_for_timeout(300)
-    page.mouse.click(x, y)
+    click(page, x, y)
     page.wait_for_function(
         f"document.getElementById('opened').textContent === 'Neuron {neuron} of multiply'"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -48,7 +49,7 @@ def learning_curves(
         title: Title of the figure.
 
     Returns:
-        Traces "train" and "test", and one such as "idealised, joint" for each mode.
+        Traces "train" and "test", one such as "idealised, joint" for each mode, and names of the bands.
 
     Raises:
         ValueError: If a column of the metrics is missing, or a frequency mode is none.
@@ -61,11 +62,8 @@ def learning_curves(
         figure.add_hrect(
             y0=sample.min,
             y1=sample.max,
-            fillcolor=HARD_CONTROL,
-            opacity=0.3,
-            line_width=0,
-            annotation_text=f"frozen_input, {mode}",
-            annotation_position="bottom right" if sample.mean > 0.5 else "top right",
+            fillcolor="rgba(204, 121, 167, 0.3)",
+            line=_edge(mode),
         )
     for column, (name, colour, dash) in CURVES.items():
         line = {"color": colour, "dash": dash}
@@ -79,10 +77,18 @@ def learning_curves(
             marker={"size": 4},
             line={"color": IDEAL, "dash": IDEAL_DASH[mode]},
         )
+    for mode in frozen_input:  # named in the legend, where no curve runs through the name
+        name = f"frozen_input, {mode} (range)"
+        figure.add_scatter(x=[None], y=[None], name=name, mode="lines", line=_edge(mode))
     reference(figure, chance, "chance")
     figure.update_xaxes(title="step")
     figure.update_yaxes(title="accuracy (share of pairs)", range=[-0.02, 1.02])
     return styled(figure, title, 420)
+
+
+def _edge(mode: str) -> dict[str, Any]:
+    """The border of the control's band, dashed as the curve of the same frequency mode."""
+    return {"color": HARD_CONTROL, "dash": IDEAL_DASH[mode], "width": 1.5}
 
 
 def training_summary(

@@ -19,9 +19,9 @@ from grok_interp import dynamics, figures, measures, neurons
 from grok_interp.figures.all_neurons import BETWEEN_TICKS
 from grok_interp.figures.phases import RESIDUAL_BINS, SIZES
 from grok_interp.findings import CONTROLLED, Findings
-from grok_interp.report.payload import FIELDS, Blob, run_payload
+from grok_interp.report.payload import Blob, run_payload
 from grok_interp.report.static import static
-from grok_interp.report.words import ANSWERED_BY, NEURON_COLUMNS, PANELS, TERMS
+from grok_interp.report.words import ANSWERED_BY, CONTROL_TABLE, NEURON_COLUMNS, PANELS, TERMS
 from grok_interp.runs import versions
 from grok_interp.verdict import Sample, without_nan
 from grok_interp.waveforms import EDGE, SQUARE_LEVEL
@@ -63,9 +63,7 @@ def to_html(runs: Mapping[str, Findings], command: str, title: str = TITLE) -> s
     ]
     payload = {
         "runs": parts,
-        "panels": list(PANELS),
         "columns": NEURON_COLUMNS,
-        "fields": FIELDS,
         "constants": CONSTANTS,
         "template": _plain(go.Figure(layout={"template": "plotly_white"}))["layout"]["template"],
     }
@@ -175,7 +173,8 @@ def _tables(name: str, found: Findings) -> str:
         for mode, verdict in found.verdicts.items()
     )
     return (
-        f'<h3>{escape(name)}</h3><pre tabindex="0" aria-label="Controls of {escape(name)}">'
+        f'<h3>{escape(name)}</h3><pre tabindex="0" aria-label="Controls of {escape(name)}" '
+        f'title="{escape(CONTROL_TABLE)}">'
         f"{_explained(body)}</pre>"
     )
 

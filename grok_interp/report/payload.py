@@ -107,7 +107,6 @@ def run_payload(name: str, found: Findings, blob: Blob) -> dict[str, Any]:
     steps = list(trajectory.steps)
     return {
         "name": name,
-        "p": split.task.p,
         "neurons": table.d_mlp,
         "modulus": table.modulus,
         "sign": coordinates.sign,
@@ -115,8 +114,7 @@ def run_payload(name: str, found: Findings, blob: Blob) -> dict[str, Any]:
         "steps": steps,
         "stored": [steps.index(step) for step in stored],
         "measures": {
-            column: [None if value != value else float(value) for value in found.table[column]]
-            for column in found.table
+            str(column): found.table[column].astype(float).tolist() for column in found.table
         },
         "arrays": {
             key: blob.add(values) for key, values in _along_the_run(trajectory, steps).items()

@@ -123,3 +123,8 @@ ANSWERED_BY = (
     "for the network and for each control by the same recipe. An excess below .1 is called small",
 )
 """What was measured for the answer to each question."""
+CONTROL_TABLE = (
+    "Accuracies over all pairs (mean, minimum, maximum over draws) and on held-out pairs (mean), of networks "
+    "with ideal weights but for 'own', all by one recipe"
+)
+"""What the numbers in a table of controls are."""
