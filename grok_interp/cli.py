@@ -18,6 +18,7 @@ from grok_interp.config import (
     ProblemName,
     Recipe,
     RunConfig,
+    SweepConfig,
     read_toml,
 )
 
@@ -31,7 +32,7 @@ def main() -> None:
     try:
         defaults, arguments = _from_toml(sys.argv[1:])
         _app(defaults).cli(prog="grok-interp", args=arguments)
-    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+    except (ValueError, OSError, FloatingPointError, RuntimeError, ImportError) as error:
         print(f"grok-interp: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:
@@ -212,13 +213,43 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
 
         landscape_command.run(problem, config)
 
+    def sweep(
+        file: tyro.conf.Positional[Path],
+        out: Path,
+        executor: str = "local",
+        retry_failed: bool = False,
+    ) -> None:
+        """Train and measure every run of a grid or list, on this machine or many.
+
+        A run is known by all of its settings: what is in the directory is skipped, and a sweep that was
+        interrupted goes on when it is given again. Exit status 1 says that runs failed; their reasons are
+        stored.
+
+        Args:
+            file: A TOML file: the tables of a single run, [grid] with lists of values, [[runs]] with settings
+                of single runs, seeds = a number, and [measure].
+            out: Directory of the results, a Parquet dataset in runs/.
+            executor: local, processes:N, or dask://HOST:PORT of a Dask scheduler.
+            retry_failed: Run those again that failed before.
+
+        Raises:
+            SystemExit: With status 1 if runs failed.
+        """
+        config = read_toml(SweepConfig, file)
+        print(f"sweep {file} on {executor} {LOADING}", flush=True)
+        from grok_interp import sweep_command
+
+        status = sweep_command.run(config, out, executor, retry_failed=retry_failed)
+        if status:
+            raise SystemExit(status)
+
     def demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
         """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""
         from grok_interp import demo
 
         demo.run(config)
 
-    for command in (train, resume, analyze, report, convert, landscape, demo):
+    for command in (train, resume, analyze, report, convert, landscape, sweep, demo):
         app.command(command)
     return app
 

@@ -102,13 +102,9 @@ def evaluate(
     generator = torch.Generator().manual_seed(seed)
     untrained = _initial_weights(model, own, initial, draws, generator)
 
-    def score(weights: MLPWeights, labels: Tensor | None = None) -> Sample:
-        return _score(weights, split, task.labels if labels is None else labels)
-
     def idealised(weights: MLPWeights) -> Sample:
-        return score(
-            idealize.build(neurons.extract(weights, task, recipe.frequency), recipe).weights
-        )
+        read = neurons.extract(weights, task, recipe.frequency)
+        return score(idealize.build(read, recipe).weights, split)
 
     def refitted(weights: MLPWeights) -> MLPWeights:
         if fit == "ridge":
@@ -127,16 +123,16 @@ def evaluate(
             _permuted(own, draws, generator, table.frequency[2])
         ),
         "random_phase": score(
-            idealize.build(_random_phases(table, draws, generator), recipe).weights
+            idealize.build(_random_phases(table, draws, generator), recipe).weights, split
         ),
-        "wrong_task": score(ideal.expand(1), _wrong_labels(task)),
-        "wrong_coordinates": score(_relabelled_ideal(own, task, recipe, draws, generator)),
+        "wrong_task": score(ideal.expand(1), split, _wrong_labels(task)),
+        "wrong_coordinates": score(_relabelled_ideal(own, task, recipe, draws, generator), split),
     }
     return Verdict(
         task=task,
         recipe=recipe,
-        own=score(own.expand(1)),
-        effect=score(ideal.expand(1)),
+        own=score(own.expand(1), split),
+        effect=score(ideal.expand(1), split),
         controls=controls,
         structure={
             name: _structure(weights, task, recipe)
@@ -233,6 +229,26 @@ def ridge_readout(
     return replace(weights, W_out=W_out.to(weights.W_in), b_out=None)
 
 
+def score(weights: MLPWeights, split: Split, labels: Int[Tensor, " pairs"] | None = None) -> Sample:
+    """Accuracies of networks on all pairs, on those held out, and on those with coordinates.
+
+    Args:
+        weights: Networks with one batch axis.
+        split: Which pairs are held out.
+        labels: Right answers for all pairs; None for the task's.
+
+    Returns:
+        A number for each network and set of pairs; ties count as wrong.
+    """
+    labels = split.task.labels if labels is None else labels
+    right: Bool[Tensor, "draws pairs"] = measures.correct(
+        weights, tokens=split.task.tokens, labels=labels
+    )
+    right = right.double()
+    covered = split.task.has_coordinates
+    return Sample(right.mean(-1), right[:, split.test_index].mean(-1), right[:, covered].mean(-1))
+
+
 def _trained_readout(
     weights: MLPWeights, start: Tensor, split: Split, config: TrainConfig
 ) -> MLPWeights:
@@ -245,15 +261,6 @@ def _trained_readout(
         training.train(frozen, split, replace(config, trainable=("W_out",), progress=False))
         fitted.append(frozen.W_out.detach())
     return replace(weights, W_out=torch.stack(fitted), b_out=None)
-
-
-def _score(weights: MLPWeights, split: Split, labels: Int[Tensor, " pairs"]) -> Sample:
-    right: Bool[Tensor, "draws pairs"] = measures.correct(
-        weights, tokens=split.task.tokens, labels=labels
-    )
-    right = right.double()
-    covered = split.task.has_coordinates
-    return Sample(right.mean(-1), right[:, split.test_index].mean(-1), right[:, covered].mean(-1))
 
 
 def _initial_weights(

@@ -66,7 +66,12 @@ DEFINITIONS = {
 
 
 def table(
-    trajectory: Trajectory, recipe: Recipe | None = None, draws: int = 20, *, seed: int = 0
+    trajectory: Trajectory,
+    recipe: Recipe | None = None,
+    draws: int = 20,
+    *,
+    seed: int = 0,
+    frozen: MLPWeights | None = None,
 ) -> pd.DataFrame:
     """Measure every checkpoint of a run: accuracies, idealised accuracies and their excess, structure, norms.
 
@@ -75,6 +80,7 @@ def table(
         recipe: How to idealize; its frequency mode is replaced by each of the three.
         draws: Draws of the frozen_input control, the first from the run's own initial weights.
         seed: Seed of the draws.
+        frozen: What :func:`frozen_input` drew, where it is at hand; None draws it.
 
     Returns:
         One row a checkpoint, indexed by step, with the columns of :data:`DEFINITIONS`, which says what each
@@ -94,7 +100,7 @@ def table(
     recipe = Recipe() if recipe is None else recipe
     recipes = {mode: replace(recipe, frequency=mode) for mode in MODES}
     task = trajectory.split.task
-    frozen = frozen_input(trajectory, draws, seed)
+    frozen = frozen_input(trajectory, draws, seed) if frozen is None else frozen
     floor = {
         mode: float(_idealised(frozen, trajectory, each)[1].mean())
         for mode, each in recipes.items()

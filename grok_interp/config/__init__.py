@@ -47,3 +47,6 @@ from grok_interp.config.runs import METRICS as METRICS
 from grok_interp.config.runs import RunConfig as RunConfig
 from grok_interp.config.runs import StopRule as StopRule
 from grok_interp.config.runs import TrainConfig as TrainConfig
+from grok_interp.config.sweeps import MeasureConfig as MeasureConfig
+from grok_interp.config.sweeps import SweepConfig as SweepConfig
+from grok_interp.config.sweeps import SweepRun as SweepRun

@@ -1,0 +1,125 @@
+"""Executors by name: this process, a pool of processes, or a Dask cluster.
+
+Each is a ``concurrent.futures.Executor``; what moves between processes is settings and a path.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+SPECIFICATIONS = "'local', 'processes:2' or 'dask://HOST:PORT'"
+DASK = "dask://"
+
+
+class InThisProcess(Executor):
+    """Runs each job when it is submitted, in the caller's thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function.
+
+        Returns:
+            A future that is done.
+        """
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # the future's to tell
+            future.set_exception(error)
+        return future
+
+
+def check(specification: str) -> None:
+    """Raise ``ValueError`` unless the text names an executor."""
+    dask = re.fullmatch(re.escape(DASK) + r"[^\s/:]+:\d+", specification)
+    if not (specification == "local" or dask or _processes(specification)):
+        raise ValueError(f"executor={specification!r} is unknown: choose {SPECIFICATIONS}")
+
+
+def workers(specification: str) -> int:
+    """Jobs that run at a time, as far as the text says."""
+    return _processes(specification) or 1
+
+
+@contextmanager
+def opened(specification: str) -> Iterator[Executor]:
+    """An executor, closed at the end of the block; jobs that have not begun are then given up.
+
+    Args:
+        specification: ``"local"`` runs jobs in this process, one after another; ``"processes:N"`` in N
+            processes that share the cores evenly; ``"dask://HOST:PORT"`` on the workers of a Dask
+            scheduler, which must see the sweep's directory under the same path.
+
+    Yields:
+        The executor.
+
+    Raises:
+        ValueError: If the specification is none of these.
+        ImportError: If ``dask.distributed`` is asked for and not installed.
+        OSError: If the scheduler does not answer.
+    """
+    check(specification)
+    if specification == "local":
+        yield InThisProcess()
+    elif _processes(specification) is not None:
+        with _pool(workers(specification)) as pool:
+            yield pool
+    else:
+        with _dask(f"tcp://{specification.removeprefix(DASK)}") as executor:
+            yield executor
+
+
+def _processes(specification: str) -> int | None:
+    found = re.fullmatch(r"processes:([1-9]\d{0,3})", specification)
+    return None if found is None else int(found[1])
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor]:
+    """Processes that are started anew: a fork of a process in which torch has threads may hang."""
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        _begin,
+        (max(1, (os.cpu_count() or 1) // workers),),
+    )
+    try:
+        yield pool
+    except BaseException:
+        # Not to wait for jobs that are running: their runs are not stored, and run again next time.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(threads: int) -> None:
+    """What a worker does first: take its share of the cores, and die quietly of Ctrl-C."""
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError(
+            "dask.distributed is not installed: pip install 'grok-interp[cluster]'"
+        ) from None
+    client = Client(address)  # OSError if nobody answers in its time
+    try:
+        yield client.get_executor()
+    finally:
+        client.close()

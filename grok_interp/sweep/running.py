@@ -1,0 +1,231 @@
+"""Run a sweep: what is there is skipped, the rest goes to an executor, and every run ends up in the store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from grok_interp.config import SweepConfig, SweepRun, TaskConfig
+from grok_interp.sweep import executors
+from grok_interp.sweep.jobs import Job, plan, train_and_measure
+from grok_interp.sweep.store import FAILED, FINISHED, Store, failed
+from grok_interp.tasks import ModularTask
+from grok_interp.training import SHOWN_EVERY
+
+KILLED = "the process that ran it was killed, perhaps for want of memory"
+"""Why a run failed whose worker died of it."""
+KILLED_BY_DASK = "KilledWorker"
+"""What ``dask.distributed`` raises of a job whose workers died of it several times."""
+
+
+@dataclass
+class Tally:
+    """What became of the runs of a sweep.
+
+    Attributes:
+        finished: Runs that finished now.
+        failed: Why each run failed now, by its name.
+        skipped: Runs that had finished before.
+        failed_before: Runs that had failed before, and were not tried again.
+    """
+
+    finished: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
+    failed_before: int = 0
+
+    def __str__(self) -> str:
+        before = f", {self.failed_before} failed before" if self.failed_before else ""
+        return (
+            f"{self.finished} finished, {len(self.failed)} failed, {self.skipped} skipped{before}"
+        )
+
+
+def run(
+    sweep: SweepConfig | Iterable[SweepRun],
+    out: Path | str,
+    executor: Executor | str = "local",
+    *,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Tally:
+    """Train and measure every run of a sweep that is not in the store yet.
+
+    A run that fails is stored with its reason, and the others go on. After Ctrl-C, a crash or a full disk the
+    same call goes on with the runs that are not stored; a job that was cut off starts again.
+
+    Args:
+        sweep: The runs.
+        out: Directory of the store; sweeps that share runs may share one.
+        executor: Where jobs run: any ``concurrent.futures.Executor``, whose workers must see ``out`` under
+            the same path, or text as for :func:`.executors.opened`. Of an executor made here, a process
+            that a run kills is replaced, and the run is stored as failed.
+        retry_failed: Whether runs that failed before run again.
+        progress: Whether to show a bar.
+
+    Returns:
+        How many runs finished, failed and were skipped.
+
+    Raises:
+        ValueError: If a task has no coordinates, so that nothing can be measured, or the executor is
+            unknown.
+        FileExistsError: If ``out`` holds something else.
+        RuntimeError: If another sweep is running there, or the executor broke.
+        OSError: If the store cannot be written.
+    """
+    runs = list(sweep.expanded if isinstance(sweep, SweepConfig) else sweep)
+    runs = list({each.name: each for each in runs}.values())
+    if isinstance(executor, str):
+        executors.check(executor)
+    _check_tasks(runs)
+    store = Store(Path(out).resolve())
+    with store.claimed():
+        if retry_failed:
+            store.forget_failed()
+        there = store.statuses()
+        tally = Tally(
+            skipped=sum(there.get(each.name) == FINISHED for each in runs),
+            failed_before=sum(there.get(each.name) == FAILED for each in runs),
+        )
+        jobs = plan(each for each in runs if each.name not in there)
+        with _Bar(len(runs), tally, progress) as bar:
+            if isinstance(executor, str):
+                _run_and_survive(jobs, store, executor, bar)
+            else:
+                lost = _run_jobs(jobs, store, executor, bar)
+                if lost:
+                    raise RuntimeError(
+                        f"the executor broke with {sum(len(job.runs) for job in lost)} runs to go: make "
+                        f"another one, and the same call goes on ({tally})"
+                    )
+    return tally
+
+
+def _check_tasks(runs: Sequence[SweepRun]) -> None:
+    tasks: dict[TaskConfig, None] = dict.fromkeys(each.task for each in runs)
+    for task in tasks:
+        ModularTask(task).require_coordinates("a sweep measures ideal weights")
+
+
+class _Bar:
+    """Counts runs as they end, and shows it: finished, failed, skipped, time left."""
+
+    def __init__(self, total: int, tally: Tally, shown: bool) -> None:
+        self.tally = tally
+        self._bar = tqdm(
+            total=total,
+            initial=tally.skipped + tally.failed_before,
+            desc="sweep",
+            unit="run",
+            mininterval=SHOWN_EVERY[sys.stderr.isatty()],
+            disable=not shown,
+        )
+
+    def __enter__(self) -> _Bar:
+        self._show()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def ended(self, job: Job, failures: dict[str, str]) -> None:
+        self.tally.failed |= failures
+        self.tally.finished += len(job.runs) - len(failures)
+        self._bar.update(len(job.runs))
+        self._show()
+
+    def _show(self) -> None:
+        tally = self.tally
+        self._bar.set_postfix(
+            finished=tally.finished,
+            failed=len(tally.failed) + tally.failed_before,
+            skipped=tally.skipped,
+            refresh=False,
+        )
+
+
+def _run_and_survive(jobs: Sequence[Job], store: Store, specification: str, bar: _Bar) -> None:
+    """Run jobs in executors of our own, and find the run that kills its process.
+
+    A pool does not say which job a dead process had. It hands jobs out in their order, so it is one of the
+    first that are left, as many as there are processes; each of their runs is tried by itself.
+    """
+    left = list(jobs)
+    while left:
+        with executors.opened(specification) as executor:
+            lost = _run_jobs(left, store, executor, bar)
+        there = store.statuses()
+        left = [job for job in lost if any(each.name not in there for each in job.runs)]
+        for job in lost:
+            if job not in left:  # written down just before the pool broke
+                bar.ended(job, store.failures(job.names))
+        count = executors.workers(specification)
+        suspects, left = left[:count], left[count:]
+        for single in (single for job in suspects for single in job.alone):
+            with executors.opened("processes:1") as executor:
+                killed = bool(_run_jobs([single], store, executor, bar))
+            if killed:
+                _store_as_killed(single, store, bar)
+
+
+def _run_jobs(jobs: Sequence[Job], store: Store, executor: Executor, bar: _Bar) -> list[Job]:
+    """Run jobs to their ends.
+
+    Returns:
+        Those that were lost because the executor broke, in their order.
+    """
+    futures: dict[Future[Path], Job] = {}
+    lost: list[Job] = []
+    killers: list[Job] = []
+
+    def take(future: Future[Path], job: Job) -> None:
+        try:
+            file = future.result()
+        except BrokenExecutor:
+            lost.append(job)
+        except OSError:  # of the store, since a job keeps what its runs raise
+            raise
+        except (Exception, CancelledError) as error:
+            if type(error).__name__ != KILLED_BY_DASK:
+                raise RuntimeError(
+                    f"the executor failed ({type(error).__name__}: {error}): the same call goes on with "
+                    "the runs that are not stored"
+                ) from error
+            killers.append(job)
+        else:
+            bar.ended(job, store.failures(job.names, file))
+
+    try:
+        for index, job in enumerate(jobs):
+            try:
+                future = executor.submit(train_and_measure, job, store.path)
+            except BrokenExecutor:
+                lost += jobs[index:]
+                break
+            if future.done():  # in this process; the bar would stand still otherwise
+                take(future, job)
+            else:
+                futures[future] = job
+        for future in as_completed(futures):
+            take(future, futures[future])
+    finally:
+        for future in futures:
+            future.cancel()
+    order = {job: place for place, job in enumerate(jobs)}
+    lost.sort(key=order.__getitem__)
+    for job in killers:
+        if len(job.runs) > 1:
+            lost += _run_jobs(job.alone, store, executor, bar)
+        else:
+            _store_as_killed(job, store, bar)
+    return lost
+
+
+def _store_as_killed(job: Job, store: Store, bar: _Bar) -> None:
+    store.write([failed(each, KILLED) for each in job.runs])
+    bar.ended(job, store.failures(job.names))
