@@ -18,6 +18,8 @@ from grok_interp.config import (
     ProblemName,
     Recipe,
     RunConfig,
+    StudyName,
+    StudySize,
     SweepConfig,
     read_toml,
 )
@@ -243,13 +245,42 @@ def _app(defaults: RunConfig) -> tyro.extras.SubcommandApp:
         if status:
             raise SystemExit(status)
 
+    def study(
+        name: tyro.conf.Positional[StudyName],
+        out: Path = Path("out/study"),
+        size: StudySize = "small",
+        executor: str = "local",
+    ) -> None:
+        """Answer one of the questions that the library exists for, over many seeds, beside the controls.
+
+        Writes tables (CSV), words and a page with the figure into a folder of the study's name. What is
+        trained already is not trained again.
+
+        Args:
+            name: Which study, or all of them.
+            out: Directory with a folder for each study.
+            size: small answers on two cores in minutes, full has the sizes of the papers.
+            executor: local, processes:N, or dask://HOST:PORT of a Dask scheduler.
+
+        Raises:
+            SystemExit: With status 1 if runs failed.
+        """
+        print(f"study {name} ({size}) in {out} on {executor} {LOADING}", flush=True)
+        from grok_interp import study, study_command
+
+        names = study.NAMES if name == "all" else (name,)
+        command = ["grok-interp", *sys.argv[1:]]
+        status = study_command.run(names, out, size, executor, command)
+        if status:
+            raise SystemExit(status)
+
     def demo(config: Annotated[DemoConfig, tyro.conf.arg(name="")]) -> None:
         """Train a clean and a noisy network, idealize both, and print what the controls allow to say."""
         from grok_interp import demo
 
         demo.run(config)
 
-    for command in (train, resume, analyze, report, convert, landscape, sweep, demo):
+    for command in (train, resume, analyze, report, convert, landscape, sweep, study, demo):
         app.command(command)
     return app
 

@@ -26,6 +26,8 @@ from grok_interp.config.choices import OptimizerName as OptimizerName
 from grok_interp.config.choices import OutputPhase as OutputPhase
 from grok_interp.config.choices import ProblemName as ProblemName
 from grok_interp.config.choices import ReadoutFit as ReadoutFit
+from grok_interp.config.choices import StudyName as StudyName
+from grok_interp.config.choices import StudySize as StudySize
 from grok_interp.config.choices import Waveform as Waveform
 from grok_interp.config.choices import Which as Which
 from grok_interp.config.landscapes import ALPHAS as ALPHAS

@@ -24,5 +24,9 @@ FormatName = Literal[
 ReadoutFit = Literal["ridge", "train"]
 LrRule = Literal["fixed", "proportional"]
 ProblemName = Literal["modular", "teacher_student", "images", "language", "molecules"]
+StudyName = Literal[
+    "headline", "diagram", "onset", "waves", "lottery", "generality", "breaks", "costs", "all"
+]
+StudySize = Literal["small", "full"]
 Which = Literal["last", "best"]
 """Of the values along a run, those of its last evaluation or the best of each."""

@@ -41,7 +41,7 @@ ABOUT = {
     "versions": str,
     "config": str,
 }
-"""Columns about a run as such: name, how and why it ended, its share of its job's seconds, settings as JSON."""
+"""Columns about a run as such: name, how and why it ended, its share of the job, settings as JSON."""
 
 
 class Store:

@@ -1,0 +1,119 @@
+"""What ``grok-interp study`` does: run a study's sweeps, and write tables, figure and words."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from grok_interp import figures, files, report, runs, study, sweep
+from grok_interp.study import Result, Study, costs
+
+FIGURES = {name: getattr(figures, f"study_{name}") for name in study.NAMES}
+"""The figure of each study, drawn from its tables."""
+DIGITS = 6
+"""Significant digits in CSV files: float32 has about seven, and the last moves with the machine."""
+CUT_OFF = "\nthe runs that finished are kept; the same command goes on with the others"
+
+
+def run(names: Sequence[str], out: Path, size: str, executor: str, command: Sequence[str]) -> int:
+    """Run studies one after another; each has a folder of its own with what it found.
+
+    A folder holds ``runs/`` (the sweep's store), a CSV file a table, ``words.txt``, ``about.json`` (command,
+    seconds, machine, versions) and ``study.html``.
+
+    Args:
+        names: Which studies.
+        out: Directory with a folder for each.
+        size: ``"small"`` or ``"full"``.
+        executor: Where jobs run, as for :func:`grok_interp.sweep.run`.
+        command: What the user typed.
+
+    Returns:
+        Exit status: 0 if every run has finished, 1 if some have failed.
+
+    Raises:
+        KeyboardInterrupt: As it came.
+    """
+    status = 0
+    for name in names:
+        try:
+            status |= _run_one(study.load(name), out / name, size, executor, command)
+        except KeyboardInterrupt:
+            print(CUT_OFF)
+            raise
+    return status
+
+
+def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence[str]) -> int:
+    print(f"\n{what.title}. {what.question}", flush=True)
+    start = time.perf_counter()
+    status, counts = 0, {}
+    if what.sweeps[size]:
+        wanted = what.runs(size)
+        tally = sweep.run(wanted, out, executor)
+        print(f"{out}: {tally}")
+        for reason, count in Counter(tally.failed.values()).most_common():
+            print(f"  failed, {count}: {reason}")
+        status = 1 if tally.failed or tally.failed_before else 0
+        found = sweep.read(out)
+        mine = found[found["run"].isin([each.name for each in wanted])].reset_index(drop=True)
+        counts = {
+            "runs": len(mine),
+            "failed": len(wanted) - len(mine),
+            "trained_now": tally.finished,
+            "job_seconds": round(float(mine["seconds"].sum()), 1),
+        }
+        result = study.analyse(what.name, mine)
+    else:
+        tables = costs.tables()
+        result = Result(tables, study.in_words(what.name, tables))
+    about = {
+        "command": shlex.join(command),
+        "study": what.name,
+        "size": size,
+        "executor": executor,
+        "cores": os.cpu_count(),
+        "seconds": round(time.perf_counter() - start, 1),
+        **counts,
+        "versions": runs.versions(),
+    }
+    _write(what, out, result, about)
+    print(
+        f"{result.words}\n\nwrote {', '.join(f'{each}.csv' for each in result.tables)} and study.html in {out}"
+    )
+    return status
+
+
+def _write(what: Study, out: Path, result: Result, about: Mapping[str, Any]) -> None:
+    for name, table in result.tables.items():
+        files.write_text(out / f"{name}.csv", as_csv(table))
+    files.write_text(out / "words.txt", result.words + "\n")
+    files.write_json(out / "about.json", about)
+    figure: go.Figure = FIGURES[what.name](result.tables)
+    sections = [
+        report.Section(
+            what.question,
+            result.words,
+            [f"{name}\n{table.to_string(index=False)}" for name, table in result.tables.items()],
+            [figure],
+        )
+    ]
+    made_by = f"{about['command']}; " + ", ".join(
+        f"{package} {version}" for package, version in about["versions"].items()
+    )
+    page = report.of_sections(what.title, what.question, sections, made_by)
+    files.write_text(out / "study.html", page)
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV text, with as many digits as mean something."""
+    text: str = table.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
+    return text
