@@ -14,10 +14,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from grok_interp import figures, files, report, runs, study, sweep
-from grok_interp.study import Result, Study, costs
+from grok_interp.study import Result, Study
 
-FIGURES = {name: getattr(figures, f"study_{name}") for name in study.NAMES}
-"""The figure of each study, drawn from its tables."""
 DIGITS = 6
 """Significant digits in CSV files: float32 has about seven, and the last moves with the machine."""
 CUT_OFF = "\nthe runs that finished are kept; the same command goes on with the others"
@@ -73,8 +71,7 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
         }
         result = study.analyse(what.name, mine)
     else:
-        tables = costs.tables()
-        result = Result(tables, study.in_words(what.name, tables))
+        result = study.analyse(what.name)
     about = {
         "command": shlex.join(command),
         "study": what.name,
@@ -86,9 +83,8 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
         "versions": runs.versions(),
     }
     _write(what, out, result, about)
-    print(
-        f"{result.words}\n\nwrote {', '.join(f'{each}.csv' for each in result.tables)} and study.html in {out}"
-    )
+    written = ", ".join(f"{each}.csv" for each in result.tables)
+    print(f"{result.words}\n\nwrote {written} and study.html in {out}")
     return status
 
 
@@ -97,7 +93,7 @@ def _write(what: Study, out: Path, result: Result, about: Mapping[str, Any]) -> 
         files.write_text(out / f"{name}.csv", as_csv(table))
     files.write_text(out / "words.txt", result.words + "\n")
     files.write_json(out / "about.json", about)
-    figure: go.Figure = FIGURES[what.name](result.tables)
+    figure: go.Figure = getattr(figures, f"study_{what.name}")(result.tables)
     sections = [
         report.Section(
             what.question,

@@ -93,12 +93,13 @@ def load(name: str) -> Study:
     return Study(name, values["title"], values["question"], sweeps)
 
 
-def analyse(name: str, runs: pd.DataFrame) -> Result:
+def analyse(name: str, runs: pd.DataFrame | None = None) -> Result:
     """What the runs of a study come to.
 
     Args:
-        name: One of :data:`NAMES` that has sweeps.
-        runs: Its runs, as :func:`grok_interp.sweep.read` gives them: those that finished.
+        name: One of :data:`NAMES`.
+        runs: Its runs, as :func:`grok_interp.sweep.read` gives them: those that finished. None for
+            ``"costs"``, which has no sweeps and measures this machine now.
 
     Returns:
         Tables and words.
@@ -106,7 +107,8 @@ def analyse(name: str, runs: pd.DataFrame) -> Result:
     Raises:
         ValueError: If there is no such study, or the runs lack what it needs.
     """
-    tables = _analysis(name).tables(runs)
+    module = _analysis(name)
+    tables = module.tables() if runs is None else module.tables(runs)
     return Result(tables, in_words(name, tables))
 
 
