@@ -17,6 +17,7 @@ from grok_interp.sweep.jobs import Job as Job
 from grok_interp.sweep.jobs import plan as plan
 from grok_interp.sweep.jobs import train_and_measure as train_and_measure
 from grok_interp.sweep.running import Tally as Tally
+from grok_interp.sweep.running import remaining as remaining
 from grok_interp.sweep.running import run as run
 from grok_interp.sweep.store import Store as Store
 from grok_interp.sweep.store import read as read

@@ -78,8 +78,7 @@ def run(
         RuntimeError: If another sweep is running there, or the executor broke.
         OSError: If the store cannot be written.
     """
-    runs = list(sweep.expanded if isinstance(sweep, SweepConfig) else sweep)
-    runs = list({each.name: each for each in runs}.values())
+    runs = _distinct(sweep)
     if isinstance(executor, str):
         executors.check(executor)
     _check_tasks(runs)
@@ -88,11 +87,11 @@ def run(
         if retry_failed:
             store.forget_failed()
         there = store.statuses()
+        jobs = remaining(runs, store.path)
         tally = Tally(
             skipped=sum(there.get(each.name) == FINISHED for each in runs),
             failed_before=sum(there.get(each.name) == FAILED for each in runs),
         )
-        jobs = plan(each for each in runs if each.name not in there)
         with _Bar(len(runs), tally, progress) as bar:
             if isinstance(executor, str):
                 _run_and_survive(jobs, store, executor, bar)
@@ -104,6 +103,30 @@ def run(
                         f"another one, and the same call goes on ({tally})"
                     )
     return tally
+
+
+def remaining(sweep: SweepConfig | Iterable[SweepRun], out: Path | str) -> list[Job]:
+    """The jobs of a sweep whose runs are not in the store, for executors that are none of Python's.
+
+    :func:`.jobs.train_and_measure` takes each with the store's path, wherever and in whatever order.
+
+    Args:
+        sweep: The runs.
+        out: Directory of the store, which need not be there yet.
+
+    Returns:
+        Jobs, the longest first.
+
+    Raises:
+        ValueError: Naming a file of the store that is damaged.
+    """
+    there = Store(out).statuses()
+    return plan(each for each in _distinct(sweep) if each.name not in there)
+
+
+def _distinct(sweep: SweepConfig | Iterable[SweepRun]) -> list[SweepRun]:
+    runs = sweep.expanded if isinstance(sweep, SweepConfig) else sweep
+    return list({each.name: each for each in runs}.values())
 
 
 def _check_tasks(runs: Sequence[SweepRun]) -> None:
