@@ -95,10 +95,8 @@ class Store:
         """
         found: dict[str, str] = {}
         for file in self._files():
-            columns = _read(file, ["run", "status"])
-            found |= dict(
-                zip(columns["run"].to_pylist(), columns["status"].to_pylist(), strict=True)
-            )
+            about = file.stat()
+            found |= _statuses(file, about.st_mtime_ns, about.st_size)
         return found
 
     def failures(self, names: Collection[str], file: Path | None = None) -> dict[str, str]:
@@ -128,6 +126,7 @@ class Store:
             The file; the folder if every run was here.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.statuses()  # of thousands of files this takes seconds, for which nobody else should wait
         with self._writing():
             known = self.statuses()
             fresh = [row for row in rows if row["run"] not in known]
@@ -287,6 +286,13 @@ def _fitted(table: pa.Table, columns: pa.Schema) -> pa.Table:
         return table
     rows = [{name: row.get(name) for name in columns.names} for row in table.to_pylist()]
     return pa.Table.from_pylist(rows, schema=columns)
+
+
+@cache
+def _statuses(file: Path, modified: int, size: int) -> dict[str, str]:
+    """The runs of one file; each process reads it once, unless it has been written anew."""
+    columns = _read(file, ["run", "status"])
+    return dict(zip(columns["run"].to_pylist(), columns["status"].to_pylist(), strict=True))
 
 
 def _read(file: Path, columns: list[str] | None) -> pa.Table:
