@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from grok_interp.study import statistics
 from grok_interp.verdict import bootstrap_mean
@@ -47,3 +48,123 @@ def test_over_seeds_refuses_rows_that_are_not_independent() -> None:
     assert len(statistics.over_seeds(frame, ["mode"], ["x"])) == 2
     with pytest.raises(ValueError, match=r"no column \['y'\]"):
         statistics.over_seeds(frame, ["mode"], ["y"])
+
+
+def test_order_is_certain_only_where_censoring_allows() -> None:
+    # Rows: x first, y first, together, y not by its end, x not by its end, x after y's end, neither.
+    x, x_late = [1, 5, 3, 3, 9, 5, 9], [False, False, False, False, True, False, True]
+    y, y_late = [2, 4, 3, 3, 9, 4, 9], [False, False, False, True, False, True, True]
+    expected = [1, -1, 0, 1, -1, math.nan, math.nan]
+    np.testing.assert_array_equal(statistics.order(x, x_late, y, y_late), expected)
+    low, high = statistics.lead(x, x_late, y, y_late)
+    inf = math.inf
+    np.testing.assert_array_equal(low, [1, -1, 0, 0, -inf, -1, -inf])
+    np.testing.assert_array_equal(high, [1, -1, 0, inf, 0, inf, inf])
+
+
+def test_median_has_bounds_where_censoring_leaves_it_open() -> None:
+    known = statistics.median([5.0, 1, 3], [5.0, 1, 3])
+    assert (known.low, known.high, known.n) == (3, 3, 3)
+    assert math.isnan(known.interval_low)
+    # Right-censored above the median does no harm; below, the median may be anything above 1.
+    assert statistics.median([1, 3, 5], [1, 3, math.inf]).high == 3
+    open_ended = statistics.median([1, 3, 5], [math.inf, 3, math.inf])
+    assert (open_ended.low, open_ended.high) == (3, math.inf)
+    assert statistics.median([-math.inf, 2, 3], [9, 2, 3]).low == 2
+    for wrong in ([], []), ([2.0], [1.0]), ([math.nan], [1.0]):
+        with pytest.raises(ValueError, match="bounds"):
+            statistics.median(*wrong)
+
+
+def test_median_is_kaplan_meiers_where_all_runs_end_together() -> None:
+    rng = np.random.default_rng(1)
+    end = 60
+    for share in (0.3, 0.5, 0.9):
+        times = rng.permutation(np.r_[rng.uniform(0, end, round(31 * share)), [end + 1.0] * 31])[
+            :31
+        ]
+        late = times > end
+        seen = np.where(late, end, times)
+        found = statistics.median(seen, np.where(late, math.inf, seen))
+        survival = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(seen, late)).sf
+        past = survival.quantiles[survival.probabilities <= 0.5]
+        assert found.high == (past[0] if (~late).sum() >= 16 else math.inf)
+
+
+def test_interval_of_the_median_is_that_of_the_sign_test() -> None:
+    # Conover's table: of 8 values from the first to the last, of 20 from the 6th to the 15th.
+    eight, twenty = np.arange(1.0, 9), np.arange(1.0, 21)
+    found = statistics.median(eight, eight)
+    assert (found.interval_low, found.interval_high) == (1, 8)
+    found = statistics.median(twenty, twenty)
+    assert (found.interval_low, found.interval_high) == (6, 15)
+    assert math.isnan(statistics.median(eight[:5], eight[:5]).interval_low)
+    # It covers as often as it says, for a skewed distribution of few values.
+    draws = np.random.default_rng(0).geometric(0.02, size=(200, 20))
+    population = scipy.stats.geom.median(0.02)
+    hits = 0
+    for draw in draws:
+        found = statistics.median(draw, draw)
+        hits += found.interval_low <= population <= found.interval_high
+    assert hits / 200 > 0.93
+
+
+def uncensored(x: object, y: object, strata: object = None) -> statistics.RankCorrelation:
+    never = np.zeros(len(x), bool)
+    strata = np.zeros(len(x)) if strata is None else strata
+    return statistics.rank_correlation(x, never, y, never, strata, resamples=200)
+
+
+def test_rank_correlation_is_kendalls_where_nothing_is_censored_or_tied() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=40)
+    y = x + rng.normal(size=40)
+    found = uncensored(x, y)
+    assert found.tau == pytest.approx(scipy.stats.kendalltau(x, y).statistic, abs=1e-12)
+    assert (found.comparable, found.pairs, found.n) == (780, 780, 40)
+    assert found.low < found.tau < found.high
+    assert uncensored(x, -y).tau == pytest.approx(-found.tau)
+    # Ties are left out: two pairs remain of three, of opposite order.
+    assert uncensored([1, 1, 2], [1, 3, 2]).tau == 0
+    assert uncensored([1, 1, 2], [1, 3, 2]).comparable == 2
+
+
+def test_rank_correlation_compares_within_strata_only() -> None:
+    # Falling within each setting, though both times are far later in the second.
+    x, y = [1, 2, 3, 101, 102, 103], [3, 2, 1, 103, 102, 101]
+    assert uncensored(x, y).tau > 0
+    within = uncensored(x, y, ["a", "a", "a", "b", "b", "b"])
+    assert (within.tau, within.low, within.high) == (-1, -1, -1)
+    assert (within.comparable, within.pairs) == (6, 6)
+
+
+def test_rank_correlation_uses_censored_pairs_whose_order_is_certain() -> None:
+    # The last two are later in y than the others, but which of them came first is not known.
+    found = statistics.rank_correlation(
+        [1, 2, 3, 4], [False] * 4, [5, 7, 9, 9], [False, False, True, True], [0] * 4, resamples=50
+    )
+    assert (found.tau, found.comparable, found.pairs) == (1, 5, 6)
+    nothing = statistics.rank_correlation([1, 2], [False] * 2, [9, 9], [True] * 2, [0, 0])
+    assert math.isnan(nothing.tau)
+    assert (nothing.comparable, nothing.pairs) == (0, 1)
+    with pytest.raises(ValueError, match="lengths"):
+        statistics.rank_correlation([1], [False], [1, 2], [False] * 2, [0, 0])
+
+
+@pytest.mark.parametrize(("shape", "tau"), [(0.5, 0.5), (2.0, 0.2), (math.inf, 0.0)])
+def test_rank_correlation_finds_the_tau_of_gamma_frailties_through_heavy_censoring(
+    shape: float, tau: float
+) -> None:
+    # Exponential times with a common gamma rate: tau = 1 / (1 + 2 shape), which Clayton's model keeps
+    # under censoring; a third and a half are censored here, at different times.
+    rng = np.random.default_rng(0)
+    n = 600
+    rate = np.ones(n) if math.isinf(shape) else rng.gamma(shape, 1 / shape, n)
+    x, y = rng.exponential(1 / rate), rng.exponential(1 / rate)
+    end_x, end_y = np.quantile(x, 0.67), rng.uniform(0, 2 * np.quantile(y, 0.5), n)
+    found = statistics.rank_correlation(
+        np.minimum(x, end_x), x > end_x, np.minimum(y, end_y), y > end_y, [0] * n, resamples=100
+    )
+    assert found.comparable < 0.75 * found.pairs
+    assert found.tau == pytest.approx(tau, abs=0.06)
+    assert found.low < tau < found.high
