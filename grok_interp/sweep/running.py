@@ -182,18 +182,35 @@ def _run_and_survive(jobs: Sequence[Job], store: Store, specification: str, bar:
     while left:
         with executors.opened(specification) as executor:
             lost = _run_jobs(left, store, executor, bar)
-        there = store.statuses()
-        left = [job for job in lost if any(each.name not in there for each in job.runs)]
-        for job in lost:
-            if job not in left:  # written down just before the pool broke
-                bar.ended(job, store.failures(job.names))
+        left = _not_stored(lost, store, bar)
         count = executors.workers(specification)
         suspects, left = left[:count], left[count:]
-        for single in (single for job in suspects for single in job.alone):
-            with executors.opened("processes:1") as executor:
-                killed = bool(_run_jobs([single], store, executor, bar))
-            if killed:
-                _store_as_killed(single, store, bar)
+        _find_killers([single for job in suspects for single in job.alone], store, bar)
+
+
+def _find_killers(singles: Sequence[Job], store: Store, bar: _Bar) -> None:
+    """Run jobs of one run, one after another in one process: it dies of the first that is left.
+
+    A process begins only when another has died, since to begin takes longer than most runs.
+    """
+    while singles:
+        with executors.opened("processes:1") as executor:
+            lost = _not_stored(_run_jobs(singles, store, executor, bar), store, bar)
+        if lost:
+            _store_as_killed(lost[0], store, bar)
+        singles = lost[1:]
+
+
+def _not_stored(lost: Sequence[Job], store: Store, bar: _Bar) -> list[Job]:
+    """Those of the jobs that were lost before their runs were written down."""
+    there = store.statuses()
+    left = []
+    for job in lost:
+        if any(each.name not in there for each in job.runs):
+            left.append(job)
+        else:
+            bar.ended(job, store.failures(job.names))
+    return left
 
 
 def _run_jobs(jobs: Sequence[Job], store: Store, executor: Executor, bar: _Bar) -> list[Job]:
