@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,7 +56,7 @@ def opened(specification: str) -> Iterator[Executor]:
 
     Args:
         specification: ``"local"`` runs jobs in this process, one after another; ``"processes:N"`` in N
-            processes that share the cores evenly; ``"dask://HOST:PORT"`` on the workers of a Dask
+            processes that share this one's threads evenly; ``"dask://HOST:PORT"`` on the workers of a Dask
             scheduler, which must see the sweep's directory under the same path.
 
     Yields:
@@ -65,6 +66,7 @@ def opened(specification: str) -> Iterator[Executor]:
         ValueError: If the specification is none of these.
         ImportError: If ``dask.distributed`` is asked for and not installed.
         OSError: If the scheduler does not answer.
+        RuntimeError: If a process cannot begin.
     """
     check(specification)
     if specification == "local":
@@ -90,9 +92,10 @@ def _pool(workers: int) -> Iterator[Executor]:
         workers,
         multiprocessing.get_context("spawn"),
         _begin,
-        (max(1, (os.cpu_count() or 1) // workers),),
+        (max(1, torch.get_num_threads() // workers),),
     )
     try:
+        _check_begun(pool, workers)
         yield pool
     except BaseException:
         # Not to wait for jobs that are running: their runs are not stored, and run again next time.
@@ -104,10 +107,33 @@ def _pool(workers: int) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
+def _check_begun(pool: Executor, workers: int) -> None:
+    """Refuse a pool in which nothing runs at all, before its death is put down to a run."""
+    try:
+        for future in [pool.submit(os.getpid) for _ in range(workers)]:
+            future.result()
+    except BrokenExecutor:
+        raise RuntimeError(
+            "a worker process could not begin, for the reason that it printed: in a script of your own, call "
+            "this under if __name__ == '__main__', since each worker imports the script"
+        ) from None
+
+
 def _begin(threads: int) -> None:
-    """What a worker does first: take its share of the cores, and die quietly of Ctrl-C."""
+    """What a worker does first: take its share of the threads, and see to it that it ends.
+
+    Ctrl-C ends it quietly. A parent that is killed cannot tell its workers, which would wait forever.
+    """
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
