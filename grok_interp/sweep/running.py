@@ -259,10 +259,10 @@ def _run_jobs(jobs: Sequence[Job], store: Store, executor: Executor, bar: _Bar) 
     order = {job: place for place, job in enumerate(jobs)}
     lost.sort(key=order.__getitem__)
     for job in killers:
-        if len(job.runs) > 1:
-            lost += _run_jobs(job.alone, store, executor, bar)
-        else:
+        if len(jobs) == len(job.runs) == 1:
             _store_as_killed(job, store, bar)
+        else:  # Dask blames all jobs that the worker had been given: by itself this one may do well
+            lost += _run_jobs(job.alone, store, executor, bar)
     return lost
 
 
