@@ -85,7 +85,7 @@ def run(
     store = Store(Path(out).resolve())
     with store.claimed():
         if retry_failed:
-            store.forget_failed()
+            store.forget_failed({each.name for each in runs})
         there = store.statuses()
         jobs = remaining(runs, store.path)
         tally = Tally(

@@ -132,12 +132,14 @@ class Store:
             fresh = [row for row in rows if row["run"] not in known]
             return self._add(fresh) if fresh else self.folder
 
-    def forget_failed(self) -> None:
-        """Take runs that failed out, so that they run again."""
+    def forget_failed(self, names: Collection[str]) -> None:
+        """Take those of the runs out that failed, so that they run again; those of other sweeps stay."""
+        chosen = pa.array(sorted(names), pa.string())
         with self._writing():
             for file in self._files():
                 table = _read(file, None)
-                keep = pc.equal(table["status"], FINISHED)
+                here = pc.is_in(table["run"], chosen)
+                keep = pc.invert(pc.and_(here, pc.equal(table["status"], FAILED)))
                 if not pc.all(keep).as_py():
                     left = table.filter(keep)
                     if len(left):
