@@ -82,7 +82,7 @@ def run(
     if isinstance(executor, str):
         executors.check(executor)
     _check_tasks(runs)
-    store = Store(Path(out).resolve())
+    store = Store(Path(out).absolute())
     with store.claimed():
         if retry_failed:
             store.forget_failed({each.name for each in runs})
@@ -238,6 +238,11 @@ def _run_jobs(jobs: Sequence[Job], store: Store, executor: Executor, bar: _Bar) 
                 ) from error
             killers.append(job)
         else:
+            if not file.exists():
+                raise FileNotFoundError(
+                    f"a worker wrote {file}, which is not here: workers must see the sweep's directory "
+                    "under the same path as this process does"
+                )
             bar.ended(job, store.failures(job.names, file))
 
     try:
