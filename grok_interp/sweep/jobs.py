@@ -50,11 +50,12 @@ class Job:
         return tuple(Job((run,)) for run in self.runs)
 
 
-def plan(sweep: Iterable[SweepRun]) -> list[Job]:
+def plan(sweep: Iterable[SweepRun], workers: int = 1) -> list[Job]:
     """Group runs of one shape into jobs, the longest first, so that no worker is left with one at the end.
 
     Args:
         sweep: Distinct runs.
+        workers: How many jobs can run at a time; none should be without for the sake of larger stacks.
 
     Returns:
         Jobs of nearly equal size; networks that would leave the cache together have one each.
@@ -62,7 +63,8 @@ def plan(sweep: Iterable[SweepRun]) -> list[Job]:
     alike: dict[tuple[object, ...], list[SweepRun]] = {}
     for run in sweep:
         alike.setdefault(_shape(run), []).append(run)
-    jobs = [Job(tuple(part)) for members in alike.values() for part in _parts(members)]
+    share = -(-sum(map(len, alike.values())) // workers)
+    jobs = [Job(tuple(part)) for members in alike.values() for part in _parts(members, share)]
     return sorted(jobs, key=lambda job: -job.work)
 
 
@@ -74,10 +76,10 @@ def _shape(run: SweepRun) -> tuple[object, ...]:
     return model, train, run.split.train_fraction, run.split.symmetric
 
 
-def _parts(members: Sequence[SweepRun]) -> Iterator[Sequence[SweepRun]]:
+def _parts(members: Sequence[SweepRun], share: int) -> Iterator[Sequence[SweepRun]]:
     first = members[0]
     most = ensemble.networks_in_a_chunk(_pairs(first), max(first.model.d_mlp, first.model.p))
-    most = min(MOST_TOGETHER, most) if first.model.dtype in STACKED_TYPES else 1
+    most = min(MOST_TOGETHER, most, share) if first.model.dtype in STACKED_TYPES else 1
     count = -(-len(members) // most)
     for i in range(count):
         yield members[i * len(members) // count : (i + 1) * len(members) // count]

@@ -87,7 +87,8 @@ def run(
         if retry_failed:
             store.forget_failed({each.name for each in runs})
         there = store.statuses()
-        jobs = remaining(runs, store.path)
+        workers = executors.workers(executor) if isinstance(executor, str) else 1
+        jobs = remaining(runs, store.path, workers)
         tally = Tally(
             skipped=sum(there.get(each.name) == FINISHED for each in runs),
             failed_before=sum(there.get(each.name) == FAILED for each in runs),
@@ -105,7 +106,9 @@ def run(
     return tally
 
 
-def remaining(sweep: SweepConfig | Iterable[SweepRun], out: Path | str) -> list[Job]:
+def remaining(
+    sweep: SweepConfig | Iterable[SweepRun], out: Path | str, workers: int = 1
+) -> list[Job]:
     """The jobs of a sweep whose runs are not in the store, for executors that are none of Python's.
 
     :func:`.jobs.train_and_measure` takes each with the store's path, wherever and in whatever order.
@@ -113,6 +116,7 @@ def remaining(sweep: SweepConfig | Iterable[SweepRun], out: Path | str) -> list[
     Args:
         sweep: The runs.
         out: Directory of the store, which need not be there yet.
+        workers: How many jobs can run at a time, if it is known; there are as many jobs at least.
 
     Returns:
         Jobs, the longest first.
@@ -121,7 +125,7 @@ def remaining(sweep: SweepConfig | Iterable[SweepRun], out: Path | str) -> list[
         ValueError: Naming a file of the store that is damaged.
     """
     there = Store(out).statuses()
-    return plan(each for each in _distinct(sweep) if each.name not in there)
+    return plan((each for each in _distinct(sweep) if each.name not in there), workers)
 
 
 def _distinct(sweep: SweepConfig | Iterable[SweepRun]) -> list[SweepRun]:
