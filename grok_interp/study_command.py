@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import time
@@ -72,6 +73,7 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
         result = study.analyse(what.name, mine)
     else:
         result = study.analyse(what.name)
+    result = _as_written(what.name, result)
     about = {
         "command": shlex.join(command),
         "study": what.name,
@@ -80,6 +82,7 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
         "cores": os.cpu_count(),
         "seconds": round(time.perf_counter() - start, 1),
         **counts,
+        "tables": list(result.tables),
         "versions": runs.versions(),
     }
     _write(what, out, result, about)
@@ -107,6 +110,14 @@ def _write(what: Study, out: Path, result: Result, about: Mapping[str, Any]) -> 
     )
     page = report.of_sections(what.title, what.question, sections, made_by)
     files.write_text(out / "study.html", page)
+
+
+def _as_written(name: str, result: Result) -> Result:
+    """The tables as a reader of the files has them, and the words that they come to."""
+    tables = {
+        each: study.read_table(io.StringIO(as_csv(table))) for each, table in result.tables.items()
+    }
+    return Result(tables, study.in_words(name, tables))
 
 
 def as_csv(table: pd.DataFrame) -> str:

@@ -14,3 +14,5 @@ from grok_interp.study.loading import Study as Study
 from grok_interp.study.loading import analyse as analyse
 from grok_interp.study.loading import in_words as in_words
 from grok_interp.study.loading import load as load
+from grok_interp.study.loading import read as read
+from grok_interp.study.loading import read_table as read_table

@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
 
+from grok_interp import files
 from grok_interp.config import StudyName, StudySize, SweepConfig, SweepRun, check_choice, from_dict
 
 NAMES = tuple(name for name in get_args(StudyName) if name != "all")
@@ -127,6 +129,32 @@ def in_words(name: str, tables: Mapping[str, pd.DataFrame]) -> str:
     """
     words: str = _analysis(name).in_words(tables)
     return words
+
+
+def read(folder: Path | str) -> Result:
+    """The result of a study from the folder that ``grok-interp study`` wrote.
+
+    Args:
+        folder: ``OUT/NAME``.
+
+    Returns:
+        Its tables, and what they show.
+
+    Raises:
+        FileNotFoundError: If there is no result.
+        ValueError: If ``about.json`` is not whole.
+    """
+    folder = Path(folder)
+    advice = "pass a folder OUT/NAME that grok-interp study NAME --out OUT wrote"
+    about = files.read_json(folder / "about.json", advice)
+    tables = {name: read_table(folder / f"{name}.csv") for name in about["tables"]}
+    return Result(tables, in_words(about["study"], tables))
+
+
+def read_table(file: Any) -> pd.DataFrame:
+    """A table from CSV, in which nothing but an empty field is missing: ``none`` and ``nan`` are words."""
+    table: pd.DataFrame = pd.read_csv(file, keep_default_na=False, na_values=[""])
+    return table
 
 
 def _analysis(name: str) -> Any:
