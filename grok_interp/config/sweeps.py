@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -87,7 +88,7 @@ class SweepRun:
         measure: What is measured when it has ended.
 
     Raises:
-        ValueError: If the model's p is not the task's, or a seed is None.
+        ValueError: If the model's p is not the task's, or a seed is None or has more than 64 bits.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -106,6 +107,13 @@ class SweepRun:
             raise ValueError(
                 "split.seed and model.seed must be ints, so that the run can be repeated"
             )
+        for name in SEEDS:
+            part, key = name.split(".")
+            seed = getattr(getattr(self, part), key)
+            if not -(2**63) <= seed < 2**63:
+                raise ValueError(
+                    f"{name}={seed} must be an int of 64 bits, which the store has for it"
+                )
         if self.model.act_fn == "custom":
             raise ValueError(
                 "model.act_fn='custom' stands for a callable, which no file can hold: use a named activation"
@@ -161,19 +169,23 @@ class SweepConfig:
             isinstance(each, Mapping) for each in self.runs
         ):
             raise ValueError(f"runs={self.runs!r} must be a list of tables of settings")
-        grid = {name: _values(name, values) for name, values in _flat(self.grid)}
+        axes = list(_flat(self.grid))
+        grid = {name: _values(name, values) for name, values in axes}
         runs = tuple(dict(_flat(each)) for each in self.runs)
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "runs", runs)
         if self.seeds is not None:
             check_count("seeds", self.seeds, 1)
         named = set(grid).union(*runs)
-        twice = sorted(name for each in runs for name in each if name in grid)
+        twice = sorted(
+            name for name, count in Counter(name for name, _ in axes).items() if count > 1
+        )
+        twice += sorted(name for each in runs for name in each if name in grid)
         if self.seeds is not None:
             twice += sorted(named.intersection(SEEDS))
         if twice:
             raise ValueError(
-                f"{twice[0]} is set twice, by two of grid, runs and seeds: leave one of them out"
+                f"{twice[0]} is set twice, by grid, runs or seeds: leave one of them out"
             )
         for name in sorted(named):
             _check_setting(name)
