@@ -1,0 +1,194 @@
+"""A network and its controls side by side: a row a run and way of idealising it.
+
+The effect of training is what a network's idealised accuracy is above that of ``frozen_input``: random input
+weights with a read-out fitted to the same noisy labels on the same pairs. Both are of one run, so their
+difference is taken within it, and the spread over runs is that of seeds and splits
+(:mod:`grok_interp.controls`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from grok_interp import sweep
+from grok_interp.verdict import SMALL_EXCESS
+
+TRAINED, FROZEN, UNTRAINED = "trained", "frozen_input", "untrained"
+NOT_GENERALISED = 0.05
+"""Held-out accuracy below which a network did not generalise, beyond what :func:`zero_share` gives it."""
+OWN = "own"
+"""In place of a waveform: these weights are the network's."""
+NONE = "none"
+"""In place of a frequency mode, and of what is replaced: the network as it is. (pandas reads "" and "None"
+from a CSV as not a number.)"""
+WAY = ["frequency", "input_waveform", "output_waveform", "replaced"]
+"""Columns that tell ways of idealising apart."""
+STANDARD = {"input_waveform": "square", "output_waveform": "cosine", "replaced": "all"}
+"""The published recipe: squares in, cosines out, in all weights (arXiv 2603.23784)."""
+SHORT = {
+    "p": "task.p",
+    "operation": "task.operation",
+    "d_mlp": "model.d_mlp",
+    "train_fraction": "split.train_fraction",
+    "label_noise": "split.label_noise",
+    "weight_decay": "train.weight_decay",
+    "steps": "train.steps",
+    "act_fn": "model.act_fn",
+    "tied_operands": "model.tied_operands",
+    "init_scale": "model.init_scale",
+    "seed": "split.seed",
+}
+"""Settings that tables name, and their columns in a sweep."""
+IN_WORDS = ("p", "d_mlp", "train_fraction", "label_noise", "weight_decay", "steps")
+"""Those that :func:`in_short` writes out."""
+
+
+def side_by_side(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies of each run's network and controls, by way of idealising.
+
+    Args:
+        runs: As ``sweep.read`` gives them.
+
+    Returns:
+        A row for each run, way of idealising (:data:`WAY`) and set of ``pairs`` ("all" or "held out"):
+        ``run``, ``setting`` in words, the settings of :data:`SHORT`, ``generalised``, and a column for the
+        mean over draws of each network that was measured, with NaN where it was not. Weights that are
+        not replaced have the waveform "own".
+
+    Raises:
+        ValueError: If there are no runs, a column is missing, or no run was compared.
+    """
+    needed = ["run", "test_accuracy", "comparisons", *SHORT.values()]
+    missing = [name for name in needed if name not in runs]
+    if missing or len(runs) == 0:
+        raise ValueError(
+            f"the study has {len(runs)} finished runs and no column {missing}, expected {needed}: pass "
+            "sweep.read(path) of a sweep that was run"
+        )
+    each = sweep.unnest(runs.assign(generalised=_generalised(runs)), "comparisons")
+    each = each.rename(columns={column: name for name, column in SHORT.items()})
+    each["frequency"] = each["frequency"].replace("", NONE)
+    # Replacing one side, the other's waveform is the network's own, whatever the recipe says of it.
+    each.loc[each["replaced"].isin(["W_out", NONE]), "input_waveform"] = OWN
+    each.loc[each["replaced"].isin(["W_in", NONE]), "output_waveform"] = OWN
+    each["setting"] = in_short(each)
+    key = ["run", "setting", *SHORT, "generalised", *WAY]
+    each = each.drop_duplicates([*key, "network"])
+    sets = []
+    for pairs, column in (("all", "mean"), ("held out", "held_out")):
+        wide = each.pivot(index=key, columns="network", values=column)  # noqa: PD010
+        sets.append(wide.reset_index().rename_axis(columns=None).assign(pairs=pairs))
+    return pd.concat(sets, ignore_index=True)
+
+
+def standard(compared: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the published recipe, whatever the frequency mode.
+
+    Args:
+        compared: :func:`side_by_side`.
+
+    Returns:
+        The rows of all weights replaced, squares in, cosines out.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    rows = compared
+    for name, value in STANDARD.items():
+        rows = rows[rows[name] == value]
+    if len(rows) == 0:
+        raise ValueError(
+            f"no run was idealised with {STANDARD}: give measure.input_waveforms, measure.output_waveforms "
+            "and measure.replaced that hold these"
+        )
+    return rows
+
+
+def demand(compared: pd.DataFrame, networks: list[str], modes: list[str]) -> None:
+    """Raise a ValueError, with the setting to give, if a network or frequency mode was not measured."""
+    rows = standard(compared)
+    absent = [name for name in networks if name not in rows or rows[name].isna().all()]
+    if absent:
+        raise ValueError(
+            f"the runs were not compared with {absent}: set measure.all_controls = true"
+        )
+    unread = [mode for mode in modes if mode not in set(rows["frequency"])]
+    if unread:
+        raise ValueError(
+            f"the runs were not idealised in {unread} mode: add it to measure.frequencies"
+        )
+
+
+def in_short(settings: pd.DataFrame) -> pd.Series[str]:
+    """The setting of each row in words, seeds left out.
+
+    Args:
+        settings: The columns :data:`IN_WORDS`.
+
+    Returns:
+        Text such as ``p=59, d_mlp=512, train_fraction=0.5, label_noise=0.3, weight_decay=1, steps=2000``.
+    """
+    words = [
+        ", ".join(f"{name}={value:g}" for name, value in zip(IN_WORDS, row, strict=True))
+        for row in settings[list(IN_WORDS)].itertuples(index=False)
+    ]
+    return pd.Series(words, index=settings.index, dtype=object)
+
+
+def zero_share(operation: str, p: int) -> float:
+    """Share of the pairs that hold a zero, whose product any network learns: (2p - 1) / p^2.
+
+    Args:
+        operation: The task's operation.
+        p: The modulus.
+
+    Returns:
+        A share of all pairs; 0 unless the operation is ``"multiply"``.
+    """
+    return (2 * p - 1) / p**2 if operation == "multiply" else 0.0
+
+
+def verdict_on(mean: float, low: float, high: float) -> str:
+    """What to call a difference of accuracies with its interval over seeds.
+
+    Args:
+        mean: The difference.
+        low: Lower end of its interval; NaN of one seed.
+        high: Upper end.
+
+    Returns:
+        "large", "small", "not to be told from nil", "negative", or "of one seed".
+    """
+    if math.isnan(low):
+        return "of one seed"
+    if low <= 0 <= high:
+        return "not to be told from nil"
+    if mean < 0:
+        return "negative"
+    return "large" if low > SMALL_EXCESS else "small"
+
+
+def figures(row: pd.Series[float]) -> str:
+    """A mean and its interval as text.
+
+    Args:
+        row: ``mean``, ``low`` and ``high``.
+
+    Returns:
+        Text such as ``0.640 [0.610, 0.668]``.
+    """
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _generalised(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Whether the accuracy on held-out pairs is above what does not count as generalising."""
+    held_out = runs["test_accuracy"].astype(float)
+    if held_out.isna().any():
+        raise ValueError(
+            "some runs have no held-out pairs, by which to tell whether a network generalised: give "
+            "split.train_fraction below 1"
+        )
+    floor = [zero_share(*of) for of in zip(runs["task.operation"], runs["task.p"], strict=True)]
+    return held_out >= NOT_GENERALISED + pd.Series(floor, index=runs.index)
