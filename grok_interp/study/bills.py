@@ -1,0 +1,246 @@
+"""What a study costs: hours by part, hours on some workers, memory of a worker.
+
+A *worker* is one process with one thread on a core of its own, a *job* the runs that a sweep trains together.
+Jobs do not depend on each other and one worker does each::
+
+    hours = start + ceil(jobs / workers) * hours of a job,    memory = start + max over parts
+
+What is not evidence: a bill beyond the sizes that were measured, which says so, and one for a machine on
+which nothing was. Not counted are evaluations along training (about 1% of it at one in 100 steps), measures
+other than those of the three parts, waiting for the queue of a cluster, and what workers on one machine
+take from each other's caches and memory bus.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grok_interp.config import MeasureConfig
+from grok_interp.config.checks import check_count
+from grok_interp.dynamics import MODES
+from grok_interp.study.cost_points import (
+    EVALUATION,
+    EXTRACTION,
+    READOUT,
+    START,
+    TOGETHER,
+    TRAINING,
+    Size,
+    networks_together,
+)
+
+SECONDS, MEGABYTES = "seconds", "megabytes"
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What some runs of one shape cost.
+
+    Attributes:
+        size: Of the networks and their training sets.
+        steps: Training steps of a run.
+        runs: How many.
+        workers: Processes with a thread each.
+        jobs: Jobs that the runs make, of nearly equal size.
+        start: Hours until a worker has imported the library.
+        training: Core-hours of all runs' training.
+        extraction: Core-hours of reading neurons.
+        evaluation: Core-hours of idealising, and of accuracies on all pairs.
+        readout: Core-hours of fitting the control's read-outs.
+        gigabytes: Memory of a worker at its peak (10^9 bytes), the library included; NaN if not measured.
+        beyond: Which sizes are outside those measured, in words; empty if none is.
+    """
+
+    size: Size
+    steps: int
+    runs: int
+    workers: int
+    jobs: int
+    start: float
+    training: float
+    extraction: float
+    evaluation: float
+    readout: float
+    gigabytes: float
+    beyond: str
+
+    @property
+    def core_hours(self) -> float:
+        """Hours of all parts of all runs."""
+        return self.training + self.extraction + self.evaluation + self.readout
+
+    @property
+    def together(self) -> int:
+        """Runs in the largest job."""
+        return math.ceil(self.runs / self.jobs)
+
+    @property
+    def busy(self) -> int:
+        """Workers that ever have something to do."""
+        return min(self.workers, self.jobs)
+
+    @property
+    def job_hours(self) -> float:
+        """Hours of the largest job."""
+        return self.core_hours / self.runs * self.together
+
+    @property
+    def hours(self) -> float:
+        """Hours until the last job is done."""
+        return self.start + math.ceil(self.jobs / self.workers) * self.job_hours
+
+    def __str__(self) -> str:
+        p, d_mlp, pairs = self.size
+        lines = [
+            f"{self.runs:,} runs of {self.steps:,} steps at p={p}, d_mlp={d_mlp}, {pairs:,} training pairs",
+            f"  {self.core_hours:.3g} core-hours: training {self.training:.3g}, "
+            f"evaluation {self.evaluation:.3g}, read-outs {self.readout:.3g}, "
+            f"extraction {self.extraction:.3g}",
+            f"  {self.hours:.3g} hours on {self.workers:,} workers, {self.busy:,} of them busy; "
+            f"{self.jobs:,} jobs of {self.together}",
+            f"  {self.gigabytes:.3g} GB a worker, {self.gigabytes * self.busy:.3g} GB in all",
+        ]
+        return "\n".join(lines + ([f"  an extrapolation: {self.beyond}"] if self.beyond else []))
+
+
+def predict(
+    fits: pd.DataFrame,
+    p: int,
+    d_mlp: int,
+    pairs: int,
+    steps: int,
+    runs: int,
+    workers: int,
+    *,
+    measure: MeasureConfig | None = None,
+    checkpoints: int = 2,
+) -> Bill:
+    """Bill some runs of one shape, full batches, from fitted laws.
+
+    Memory of more networks than a measured call held is taken to grow in proportion, an upper bound.
+
+    Args:
+        fits: What :func:`grok_interp.study.costs.fit` found.
+        p: Modulus.
+        d_mlp: Number of neurons.
+        pairs: Number of training pairs.
+        steps: Training steps of a run.
+        runs: How many runs.
+        workers: Processes with a thread each.
+        measure: What is measured of each run.
+        checkpoints: Stored weights of each run that are measured.
+
+    Returns:
+        The bill.
+
+    Raises:
+        ValueError: If a number is out of range, or a part has no fit.
+    """
+    size = Size(p, d_mlp, pairs)
+    named = size._asdict() | {"steps": steps, "runs": runs, "workers": workers}
+    for name, value in (named | {"checkpoints": checkpoints}).items():
+        check_count(name, value, 1)
+    measure = MeasureConfig() if measure is None else measure
+    networks, laws = networks_measured(measure, checkpoints), laws_of(fits)
+    seconds = {part: expected(laws, part, SECONDS, size) for part in (TRAINING, *networks)}
+    calls = {
+        EXTRACTION: max(measure.draws, checkpoints),
+        EVALUATION: max(measure.draws, checkpoints),
+    }
+    calls[READOUT] = measure.draws
+    megabytes = [expected(laws, TRAINING, MEGABYTES, size)] + [
+        expected(laws, part, MEGABYTES, size) * max(1.0, count / TOGETHER[part])
+        for part, count in calls.items()
+    ]
+    return Bill(
+        size=size,
+        steps=steps,
+        runs=runs,
+        workers=workers,
+        jobs=math.ceil(runs / networks_together(pairs, d_mlp, p)),
+        start=expected(laws, START, SECONDS, size) / HOUR,
+        training=runs * steps * seconds[TRAINING] / HOUR,
+        extraction=runs * networks[EXTRACTION] * seconds[EXTRACTION] / HOUR,
+        evaluation=runs * networks[EVALUATION] * seconds[EVALUATION] / HOUR,
+        readout=runs * networks[READOUT] * seconds[READOUT] / HOUR,
+        gigabytes=(expected(laws, START, MEGABYTES, size) + float(np.max(megabytes))) / 1e3,
+        beyond=_beyond(laws, size),
+    )
+
+
+def networks_measured(measure: MeasureConfig, checkpoints: int = 2) -> dict[str, int]:
+    """How many networks :func:`grok_interp.outcomes.of` extracts, evaluates and fits for one run.
+
+    The network at each checkpoint and the draws of its controls are counted alike.
+
+    Args:
+        measure: What is measured.
+        checkpoints: Stored weights that are measured.
+
+    Returns:
+        Networks by part.
+    """
+    draws, modes = measure.draws, len(measure.frequencies)
+    waves = len(measure.input_waveforms) * len(measure.output_waveforms)
+    # dynamics.table has three modes of its own, outcomes.of three tables more, the lottery two.
+    extracted = len(MODES) * (draws + checkpoints) + 2 * draws + 3 + modes * (1 + draws)
+    evaluated = len(MODES) * (draws + checkpoints) + checkpoints
+    evaluated += (1 + draws) * (1 + modes * waves * len(measure.replaced))
+    fitted = draws
+    if measure.all_controls:  # one controls.evaluate for each mode and waves
+        extracted += modes * waves * (9 * draws + 4)
+        evaluated += modes * waves * (6 * draws + 4)
+        fitted += modes * waves * (draws + 1)
+    return {EXTRACTION: extracted, EVALUATION: evaluated, READOUT: fitted}
+
+
+Laws = Mapping[tuple[str, str], Mapping[Any, Any]]
+"""Fitted laws by part and "seconds" or "megabytes"."""
+
+
+def laws_of(fits: pd.DataFrame) -> Laws:
+    """The rows of what :func:`grok_interp.study.costs.fit` found, by part and what they are a law of."""
+    return {(law["what"], law["of"]): law for law in fits.to_dict("records")}
+
+
+def expected(laws: Laws, what: str, of: str, size: Size) -> float:
+    """The fitted law of one part at a size: ``exp(log_constant) p^a d_mlp^b N^g``.
+
+    Args:
+        laws: As from :func:`laws_of`.
+        what: The part.
+        of: ``"seconds"`` of one network or ``"megabytes"`` of a call.
+        size: Where.
+
+    Returns:
+        Seconds or megabytes.
+
+    Raises:
+        ValueError: If the part has no law.
+    """
+    if (what, of) not in laws:
+        raise ValueError(
+            f"the fits have no row for {of} of {what!r}: pass what costs.fit made of costs.measure"
+        )
+    law = laws[what, of]
+    logs = sum(law[name] * math.log(value) for name, value in size._asdict().items())
+    return math.exp(law["log_constant"] + logs)
+
+
+def _beyond(laws: Laws, size: Size) -> str:
+    """Sizes that are outside those that some part's time was fitted on."""
+    fitted = [law for (what, of), law in laws.items() if of == SECONDS and what != START]
+    found = []
+    for name, value in size._asdict().items():
+        least = int(max(law[f"{name}_from"] for law in fitted))
+        most = int(min(law[f"{name}_to"] for law in fitted))
+        if not least <= value <= most:
+            found.append(f"{name}={value:,} (measured {least:,} to {most:,})")
+    return ", ".join(found)

@@ -1,0 +1,356 @@
+"""Laws known beforehand come back, bills are those made by hand, and memory of a known size is measured."""
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from grok_interp import ensemble, neurons, outcomes, training
+from grok_interp.config import MeasureConfig, TrainConfig
+from grok_interp.figures.study_costs import costs as draw
+from grok_interp.hooked_mlp import HookedMLP
+from grok_interp.study import bills, cost_points, costs
+from grok_interp.study.cost_points import CHECK, FLOOR, PARTS, START, TRAINING, Design, Size
+from grok_interp.tasks import ModularTask
+
+KNOWN = {
+    "training step": (1e-9, 0.9, 0.8, 1.1),
+    "extraction": (1e-8, 1.5, 1.0, 0.0),
+    "evaluation": (1e-10, 2.7, 0.9, 0.0),
+    "read-out": (1e-9, 0.3, 2.1, 0.7),
+}
+"""Constant and exponents of p, d_mlp and N."""
+
+
+def law(what: str, size: Size) -> float:
+    constant, *exponents = KNOWN[what]
+    return constant * math.prod(value**power for value, power in zip(size, exponents, strict=True))
+
+
+def synthetic(noise: float = 0.0, seed: int = 0, sizes: Design = costs.SMALL) -> pd.DataFrame:
+    """A table of measurements as the laws have them, megabytes 1000 times the square of seconds."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for arm, size in [(FLOOR, cost_points.NOTHING), *sizes.points]:
+        for what in PARTS:
+            row = {"what": what, "arm": arm, **size._asdict(), "networks": 5}
+            seconds = law(what, size) * math.exp(noise * generator.standard_normal())
+            over = 1.0 if arm == FLOOR else 0.01
+            row |= {"seconds": seconds, "megabytes": 1000 * seconds**2}
+            rows.append(row | {"overhead": over, "overhead_megabytes": over})
+    start = {"what": START, "arm": START, "p": 0, "d_mlp": 0, "pairs": 0, "networks": 1}
+    start |= {"seconds": 7.2, "megabytes": 700.0, "overhead": 0.0, "overhead_megabytes": 0.0}
+    return pd.DataFrame([*rows, start])
+
+
+@pytest.fixture(scope="module")
+def fits() -> pd.DataFrame:
+    return costs.fit(synthetic(), resamples=100)
+
+
+def row_of(fits: pd.DataFrame, what: str, of: str = "seconds") -> pd.Series:
+    (found,) = [row for _, row in fits.iterrows() if (row["what"], row["of"]) == (what, of)]
+    return found
+
+
+def made(measured: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> dict[str, pd.DataFrame]:
+    """The tables of measurements that are given."""
+    monkeypatch.setattr(costs, "measure", lambda sizes, repeats: measured)
+    return costs.tables()
+
+
+# The fit ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_known_exponents_come_back(fits: pd.DataFrame, what: str) -> None:
+    constant, *exponents = KNOWN[what]
+    time, memory = row_of(fits, what), row_of(fits, what, "megabytes")
+    for found, factor, c in ((time, 1, constant), (memory, 2, 1000 * constant**2)):
+        np.testing.assert_allclose(
+            found[list(Size._fields)].to_numpy(float), factor * np.array(exponents), atol=1e-6
+        )
+        assert found["log_constant"] == pytest.approx(math.log(c), abs=1e-6)
+        assert found["factor"] == pytest.approx(1, abs=1e-6)
+        assert found["p_low"] == pytest.approx(found["p_high"], abs=1e-6)
+    assert (time["points"], time["left_out"]) == (14, 0)
+    assert (time["d_mlp_from"], time["d_mlp_to"]) == (64, 1024)  # checks and floor are not in it
+
+
+def test_intervals_cover_and_the_factor_is_the_noise() -> None:
+    """100 fits of each law: percentile intervals from 14 points cover somewhat less than 95%."""
+    noise, covered, factors = 0.1, [], []
+    for seed in range(25):
+        measured = synthetic(noise, seed)
+        for what in PARTS:
+            mine = measured[(measured["what"] == what) & ~measured["arm"].isin([CHECK, FLOOR])]
+            time = costs._law(mine, "seconds", 100, seed)
+            factors.append(math.log(time["factor"]))
+            for name, power in zip(Size._fields, KNOWN[what][1:], strict=True):
+                covered.append(time[f"{name}_low"] <= power <= time[f"{name}_high"])
+    assert 0.75 < np.mean(covered) < 0.99
+    assert np.sqrt(np.mean(np.square(factors))) == pytest.approx(noise, rel=0.1)
+
+
+def test_overhead_is_left_out_and_would_bend_the_law() -> None:
+    measured = synthetic()
+    overhead = 0.002  # for one network
+    reads = measured["what"] == "read-out"
+    measured.loc[reads, "seconds"] += overhead
+    measured.loc[reads, "overhead"] = overhead / measured.loc[reads, "seconds"]
+    time = row_of(costs.fit(measured, resamples=2), "read-out")
+    mine = measured[reads & ~measured["arm"].isin([CHECK, FLOOR])]
+    assert time["left_out"] == (mine["overhead"] > costs.MOST_OVERHEAD).sum() > 0
+    all_in = row_of(costs.fit(measured.assign(overhead=0.0), resamples=2), "read-out")
+    true = KNOWN["read-out"][2]
+    assert all_in["d_mlp"] < time["d_mlp"] < true
+    assert true - time["d_mlp"] < 0.5 * (true - all_in["d_mlp"])
+
+
+def test_too_little_to_fit_is_said() -> None:
+    measured = synthetic()
+    with pytest.raises(ValueError, match=r"no column \['overhead'\]: pass what costs.measure gave"):
+        costs.fit(measured.drop(columns="overhead"))
+    one_p = measured[measured["arm"] != "p"]
+    with pytest.raises(ValueError, match=r"9 of 9 points .* must vary"):
+        costs.fit(one_p[one_p["p"] != 0], resamples=2)
+    with pytest.raises(ValueError, match="0 of 14 points of 'training step' are work"):
+        costs.fit(measured.assign(overhead=0.5), resamples=2)
+
+
+def test_a_system_that_does_not_tell_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = synthetic().assign(megabytes=math.nan, overhead_megabytes=math.nan)
+    tables = made(silent, monkeypatch)
+    assert row_of(tables["exponents"], TRAINING)["p"] == pytest.approx(0.9)
+    assert math.isnan(row_of(tables["exponents"], TRAINING, "megabytes")["p"])
+    assert tables["bills"]["gigabytes"].isna().all()
+    assert "Memory could not be measured" in costs.in_words(tables)
+
+
+# The bill -----------------------------------------------------------------------------------------
+
+
+def test_the_bill_by_hand(fits: pd.DataFrame) -> None:
+    size, steps, runs = Size(59, 256, 1740), 6000, 10_000
+    bill = costs.predict(fits, *size, steps, runs, workers=64, measure=MeasureConfig(draws=5))
+    # Two frequency modes, one pair of waves, all weights, checkpoints 0 and the last.
+    networks = {"extraction": 3 * 7 + 13 + 2 * 6, "evaluation": 3 * 7 + 2 + 6 * 3, "read-out": 5}
+    seconds = {what: count * law(what, size) for what, count in networks.items()}
+    seconds[TRAINING] = steps * law(TRAINING, size)
+    hours = {what: runs * each / 3600 for what, each in seconds.items()}
+    assert bill.training == pytest.approx(hours[TRAINING])
+    assert bill.extraction == pytest.approx(hours["extraction"])
+    assert bill.evaluation == pytest.approx(hours["evaluation"])
+    assert bill.readout == pytest.approx(hours["read-out"])
+    # Two networks fill a chunk: 5000 jobs, of which one worker of 64 has ceil(78.125) = 79.
+    assert (bill.together, bill.jobs, bill.busy) == (2, 5000, 64)
+    job = 2 * sum(seconds.values()) / 3600
+    assert bill.hours == pytest.approx(7.2 / 3600 + 79 * job)
+    memory = max(1000 * law(what, size) ** 2 for what in PARTS)
+    assert bill.gigabytes == pytest.approx((700 + memory) / 1000)
+    assert bill.beyond == ""
+    assert "10,000 runs of 6,000 steps at p=59" in str(bill)
+    assert "extrapolation" not in str(bill)
+
+
+def test_more_workers_than_jobs_are_no_help(fits: pd.DataFrame) -> None:
+    hours = [costs.predict(fits, 113, 512, 5107, 100, 20, w).hours for w in (1, 2, 19, 20, 256)]
+    job = (hours[0] - 7.2 / 3600) / 20
+    np.testing.assert_allclose((np.array(hours) - 7.2 / 3600) / job, [20, 10, 2, 1, 1])
+    few = costs.predict(fits, 23, 128, 264, 100, 20, 1)  # stacks of 16 at most: two jobs of ten
+    assert (few.jobs, few.together) == (2, 10)
+
+
+def test_memory_of_more_draws_and_beyond(fits: pd.DataFrame) -> None:
+    size = Size(499, 2048, 99600)
+    few = costs.predict(fits, *size, 10, 1, 1)
+    many = costs.predict(fits, *size, 10, 1, 1, measure=MeasureConfig(draws=20))
+    assert many.gigabytes - 0.7 == pytest.approx(4 * (few.gigabytes - 0.7))
+    assert few.beyond == (
+        "p=499 (measured 43 to 199), d_mlp=2,048 (measured 64 to 1,024), "
+        "pairs=99,600 (measured 218 to 3,480)"
+    )
+    assert "an extrapolation: p=499" in str(few)
+
+
+@pytest.mark.parametrize("name", ["p", "d_mlp", "pairs", "steps", "runs", "workers"])
+def test_bad_input(fits: pd.DataFrame, name: str) -> None:
+    good = {"p": 59, "d_mlp": 256, "pairs": 99, "steps": 10, "runs": 2, "workers": 2}
+    with pytest.raises(ValueError, match=f"{name}=0 must be an int of at least 1"):
+        costs.predict(fits, **(good | {name: 0}))
+    with pytest.raises(ValueError, match="no row for seconds of 'training step'"):
+        costs.predict(fits[fits["what"] != TRAINING], **good)
+
+
+def test_sizes_that_no_task_has() -> None:
+    with pytest.raises(ValueError, match="pairs=600 are more than the 529 that p=23 has"):
+        Design(Size(59, 64, 600), p=(23,), d_mlp=(), pairs=())
+    with pytest.raises(ValueError, match="repeats=0"):
+        costs.measure(repeats=0)
+    arms = [arm for arm, _ in costs.SMALL.points]
+    assert {arm: arms.count(arm) for arm in arms} == {
+        "centre": 1,
+        "p": 5,
+        "d_mlp": 4,
+        "pairs": 4,
+        CHECK: 3,
+    }
+
+
+def test_stacks_are_those_of_a_sweep() -> None:
+    for p, d_mlp, pairs in ((23, 128, 264), (59, 256, 1740), (113, 512, 5107), (11, 8, 60)):
+        split = ModularTask(p).split(train_fraction=(pairs + 0.5) / p**2)
+        job = training.make_job(HookedMLP(p=p, d_mlp=d_mlp), split, TrainConfig())
+        assert len(split.train_index) == pairs
+        assert cost_points.networks_together(pairs, d_mlp, p) == min(16, ensemble.block_size(job))
+
+
+@pytest.mark.parametrize("all_controls", [False, True])
+def test_networks_counted_are_those_measured(
+    monkeypatch: pytest.MonkeyPatch, all_controls: bool
+) -> None:
+    """What a run's measurement calls, counted while it does."""
+    split = ModularTask(5).split(0.6)
+    run = training.train(HookedMLP(p=5, d_mlp=4, seed=0), split, steps=1, progress=False)
+    seen = dict.fromkeys(("extraction", "evaluation", "read-out"), 0)
+
+    def counting(module: object, name: str, what: str) -> None:
+        true = getattr(module, name)
+
+        def counted(weights, *args, **kwargs):
+            plain = weights if hasattr(weights, "batch_shape") else weights.weights()
+            seen[what] += math.prod(plain.batch_shape)
+            return true(weights, *args, **kwargs)
+
+        monkeypatch.setattr(module, name, counted)
+
+    counting(neurons, "extract", "extraction")
+    counting(outcomes.dynamics.measures, "correct", "evaluation")
+    counting(outcomes.controls, "ridge_readout", "read-out")
+    measure = MeasureConfig(
+        draws=3,
+        input_waveforms=("square", "cosine"),
+        replaced=("all", "W_in"),
+        all_controls=all_controls,
+    )
+    outcomes.of(run, measure)
+    counted = bills.networks_measured(measure)
+    # dynamics also scores its two checkpoints on the training pairs alone.
+    assert seen == counted | {"evaluation": counted["evaluation"] + 2}
+
+
+# Measuring ----------------------------------------------------------------------------------------
+
+
+def test_measured_numbers_are_positive_and_threads_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost_points, "_start", pd.DataFrame)  # a process takes seconds
+    monkeypatch.setattr(cost_points, "LEAST_SECONDS", 1e-4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = costs.measure(Design(Size(11, 16, 60), (), (), ()), repeats=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert list(found["what"]) == 2 * list(PARTS)
+    assert (np.isfinite(found["seconds"]) & (found["seconds"] > 0)).all()
+    np.testing.assert_allclose(found["overhead"][:4], 1)
+    assert found["networks"].tolist()[4:] == [16, 50, 5, 5]
+    calls = (found["seconds"] * found["networks"]).to_numpy()
+    np.testing.assert_allclose(found["overhead"][4:], calls[:4] / calls[4:])
+
+
+def test_peak_memory_is_what_was_written() -> None:
+    """Tensors of known size, let go within the call; pages that are not written do not count."""
+
+    def holding(megabytes: int) -> float:
+        return cost_points.peak_megabytes(lambda: torch.ones(megabytes * 1_000_000 // 4).sum())
+
+    if math.isnan(holding(1)):
+        pytest.skip("this system does not tell the peak of memory")
+    small, large = holding(8), holding(64)
+    assert small == pytest.approx(8, abs=2)
+    assert large == pytest.approx(64, abs=4)
+    assert cost_points.peak_megabytes(lambda: torch.empty(64_000_000)) < 8
+    size = Size(23, 64, 200)
+    read = [
+        cost_points.peak_megabytes(cost_points._prepared("read-out", "check", each).whole)
+        for each in (size, size._replace(d_mlp=512))
+    ]
+    assert read[1] > 4 * read[0]
+
+
+# Words and figure ---------------------------------------------------------------------------------
+
+
+def test_predictions_at_measured_points_and_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    tables = made(synthetic(0.05), monkeypatch)
+    measured = tables["measured"]
+    design = measured[measured["fitted"]]
+    assert len(design) == 14 * len(PARTS)
+    off = np.log(design["predicted"] / design["seconds"])
+    assert off.abs().max() < 4 * 0.05
+    for name, table in tables.items():
+        table.to_csv(tmp_path / name, index=False)
+    again = {name: pd.read_csv(tmp_path / name) for name in tables}
+    words = costs.in_words(tables)
+    assert costs.in_words(again) == words
+    assert "At 12 points that the fits have not seen" in words
+    assert "since there are 20 jobs" in words
+    assert "p = 499 (20 runs of 6,000 steps, p=499, d_mlp=512, N=99,600)" in words
+    assert words.count("an extrapolation") == 3  # paper size has more pairs than were measured
+    assert "Memory grows fastest with width in read-out, as d_mlp^4.2" in words
+
+
+def test_words_differ_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = costs.in_words(made(synthetic(0.05), monkeypatch))
+    assert "its interval holds 0" in good
+    drifting = synthetic(0.001)
+    reads = drifting["what"] == "evaluation"
+    drifting.loc[reads, "seconds"] *= drifting.loc[reads, "pairs"] ** 0.1
+    slow = (drifting["arm"] == CHECK) & (drifting["p"] == 251) & (drifting["what"] == "read-out")
+    drifting.loc[slow, "seconds"] *= 4
+    bad = costs.in_words(made(drifting, monkeypatch))
+    assert re.search(r"that of evaluation, \+0\.(10|09)", bad)
+    assert "its interval does not hold 0" in bad
+    assert "furthest off for read-out at p=251" in bad
+    assert "beyond the sizes of the fits: 0.25 to 1.00" in bad
+    inside = replace(costs.SMALL, checks=(Size(83, 300, 500),))
+    assert "of bills beyond them nothing is known" in costs.in_words(
+        made(synthetic(sizes=inside), monkeypatch)
+    )
+    unchecked = costs.in_words(made(synthetic(sizes=replace(inside, checks=())), monkeypatch))
+    assert "No prediction was tried" in unchecked
+
+
+def test_the_figure_draws_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = synthetic()
+    small = (measured["what"] == "extraction") & (measured["d_mlp"] == 64)
+    measured.loc[small, "overhead"] = 0.9
+    tables = made(measured, monkeypatch)
+    figure = draw(tables)
+    (points,) = [t for t in figure.data if t.name == "extraction" and t.xaxis == "x2"]
+    assert list(points.x) == [64, 128, 256, 512, 1024]
+    np.testing.assert_allclose(
+        points.y, [law("extraction", Size(59, width, 1740)) for width in points.x]
+    )
+    assert [symbol.endswith("-open") for symbol in points.marker.symbol] == [True] + 4 * [False]
+    (line,) = [t for t in figure.data if t.name == "extraction, law" and t.xaxis == "x2"]
+    assert list(line.x) == pytest.approx([128, 1024])
+    np.testing.assert_allclose(line.y, [law("extraction", Size(59, n, 1740)) for n in (128, 1024)])
+    assert {axis.type for axis in [*figure.select_xaxes(), *figure.select_yaxes()]} == {"log"}
+    assert figure.layout.xaxis2.title.text == "d_mlp (p=59, pairs=1,740)"
+    styles = {t.name: (t.line.color, t.line.dash) for t in figure.data if t.name.endswith("law")}
+    assert len(set(styles.values())) == len(PARTS)
+    with pytest.raises(ValueError, match="no row is of 'centre'"):
+        draw(tables | {"measured": tables["measured"].query("arm != 'centre'")})
+    with pytest.raises(ValueError, match=r"pass those of study\.costs"):
+        draw({"measured": measured})
