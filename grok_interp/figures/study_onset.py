@@ -1,0 +1,96 @@
+"""The study of onsets: the latent algorithm against grokking, run by run, and what goes with grokking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from grok_interp.figures.checks import require
+from grok_interp.figures.onsets import onset_against_grokking
+from grok_interp.figures.style import CHANCE, SERIES, styled
+
+ONSET, GROKKED = "excess_per_matrix > 0.1", "grokked"
+RUNS = [
+    "seed",
+    "d_mlp",
+    "label_noise",
+    *(f"{each}{end}" for each in (ONSET, GROKKED) for end in ("", ", censored")),
+]
+PREDICTION = ["label_noise", "event", "tau", "low", "high", "comparable"]
+
+
+def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """Above, the step of grokking against the onset of the excess; below, rank correlations with grokking.
+
+    Above the dotted line the latent algorithm came first; open triangles are bounds, as in
+    :func:`grok_interp.figures.onset_against_grokking`. Below are Kendall's tau within settings and 95%
+    intervals over runs, of the onsets and of what they must be compared with; an event that no two
+    comparable runs have at different steps is left out.
+
+    Args:
+        tables: ``runs`` and ``prediction`` of the study.
+
+    Returns:
+        Two panels, one above the other.
+
+    Raises:
+        ValueError: If a column is missing or there are more kinds of runs than styles.
+    """
+    runs, prediction = tables["runs"], tables["prediction"]
+    require(runs, RUNS, 'the table "runs" of the study')
+    require(prediction, PREDICTION, 'the table "prediction" of the study')
+    kinds = [
+        f"d_mlp {d_mlp}, noise {noise:g}"
+        for d_mlp, noise in zip(runs["d_mlp"], runs["label_noise"], strict=True)
+    ]
+    points = onset_against_grokking(
+        pd.DataFrame(
+            {
+                "seed": runs["seed"],
+                "series": kinds,
+                "onset": runs[ONSET],
+                "onset_censored": runs[f"{ONSET}, censored"],
+                "grokked": runs[GROKKED],
+                "grokked_censored": runs[f"{GROKKED}, censored"],
+            }
+        ),
+        "",
+        log_steps=bool((runs[[ONSET, GROKKED]] > 0).all(axis=None)),
+    )
+    figure = make_subplots(rows=2, cols=1, row_heights=[0.6, 0.4], vertical_spacing=0.16)
+    for trace in points.data:
+        figure.add_trace(trace, row=1, col=1)
+    for axis, name in ((points.layout.xaxis, "x"), (points.layout.yaxis, "y")):
+        update = figure.update_xaxes if name == "x" else figure.update_yaxes
+        update(title=axis.title.text, type=axis.type, range=axis.range, row=1, col=1)
+    known = prediction[prediction["comparable"] > 0]
+    noises = len(known.groupby("label_noise"))
+    for index, (noise, rows) in enumerate(known.groupby("label_noise")):
+        style = SERIES[-1 - index]
+        figure.add_scatter(
+            x=rows["tau"],
+            y=rows["event"],
+            error_x={
+                "array": rows["high"] - rows["tau"],
+                "arrayminus": rows["tau"] - rows["low"],
+                "color": style.colour,
+            },
+            customdata=rows[["low", "high", "comparable"]],
+            hovertemplate="%{y}: %{x:.2f}, %{customdata[0]:.2f} to %{customdata[1]:.2f}, "
+            "%{customdata[2]} pairs",
+            name=f"noise {noise:g}",
+            showlegend=noises > 1,
+            mode="markers",
+            marker={"color": style.colour, "symbol": style.symbol, "size": 9},
+            row=2,
+            col=1,
+        )
+    figure.add_vline(x=0, line={"color": CHANCE, "dash": "dot"}, row=2, col=1)
+    figure.update_xaxes(
+        title="Kendall's tau with grokking, within settings", range=[-1.05, 1.05], row=2, col=1
+    )
+    figure.update_yaxes(autorange="reversed", automargin=True, row=2, col=1)
+    return styled(figure, "Onset of the latent algorithm and grokking", 760)

@@ -1,0 +1,144 @@
+"""Does the latent algorithm come before grokking, by how much, and does the one predict the other?
+
+Events of a run, all read from its checkpoints and so at one resolution: train accuracy and test accuracy
+come to stay at 0.99 ("memorised", "grokked"); a measure comes to stay above a level. The latent
+algorithm sets in when the idealised accuracy is that much above the frozen_input control's, the excess.
+
+What is not evidence: an early step of the idealised accuracy itself. Random input weights with a fitted
+read-out are above most levels before anything is learned (table ``floor``). Nor that an excess of 0.1 comes
+before a test accuracy of 0.99, which is a far higher level: so the test accuracy's own step at the same
+level stands beside, and memorisation, which comes before grokking too. Nor a correlation across
+settings (:mod:`.statistics`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grok_interp import sweep
+from grok_interp.study import onset_events, statistics
+from grok_interp.study.onset_events import (
+    COMPARED,
+    EVENTS,
+    GENERALISING,
+    GROKKED,
+    KEYS,
+    LATENT,
+    MEMORISED,
+    MODES,
+    SETTING,
+    label,
+    times,
+)
+from grok_interp.study.onset_words import COUNTS
+from grok_interp.study.onset_words import in_words as in_words
+
+
+def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Events, their order and their dependence.
+
+    Args:
+        runs: As ``sweep.read`` gives them, with checkpoints.
+
+    Returns:
+        By name:
+
+        - ``order``: for each setting and two events, in how many runs the one was certainly first, and the
+          median lead in steps (:func:`.statistics.median`);
+        - ``prediction``: Kendall's tau of each event with grokking within settings, by label noise;
+        - ``events``: median step of each event by setting, ``censored`` of ``n`` runs did not get there;
+        - ``floor``: accuracies of the idealised frozen_input control by setting;
+        - ``runs``: steps of the events of each run.
+
+    Raises:
+        ValueError: If there are no runs, a column is missing, or no run has checkpoints.
+    """
+    missing = [name for name in ("run", "checkpoints", "split.seed", *SETTING) if name not in runs]
+    if missing or len(runs) == 0:
+        raise ValueError(
+            f"the study has {len(runs)} finished runs and no column {missing}: pass sweep.read(path) of a "
+            "sweep that was run with measure.along = true"
+        )
+    each = sweep.unnest(runs, "checkpoints").rename(columns=SETTING)
+    found = pd.DataFrame([onset_events.of_run(run) for _, run in each.groupby("run")])
+    found = found.sort_values([*KEYS, "seed"]).reset_index(drop=True)
+    settings = list(found.groupby(KEYS))
+    floors = [f"floor_{mode}" for mode in MODES]
+    return {
+        "order": pd.DataFrame(
+            [
+                dict(zip(KEYS, key, strict=True)) | _order(group, *events)
+                for key, group in settings
+                for events in COMPARED
+            ]
+        ),
+        "prediction": pd.DataFrame(
+            [
+                {"label_noise": noise} | _prediction(group, event, group.groupby(KEYS).ngroup())
+                for noise, group in found.groupby("label_noise")
+                for event in (*LATENT, MEMORISED, *GENERALISING)
+            ]
+        ),
+        "events": pd.DataFrame(
+            [
+                dict(zip(KEYS, key, strict=True)) | _median(group, event)
+                for key, group in settings
+                for event in EVENTS
+            ]
+        ),
+        "floor": statistics.over_seeds(found, KEYS, floors).drop(columns="missing"),
+        "runs": found,
+    }
+
+
+def _order(
+    group: pd.DataFrame, earlier: tuple[str, float], later: tuple[str, float]
+) -> dict[str, Any]:
+    """How often one event came before the other, and the median of how long before."""
+    both = *times(group, earlier), *times(group, later)
+    order = statistics.order(*both)
+    row = {"event": label(*earlier), "against": label(*later), "n": len(group)}
+    counts = [(order == 1).sum(), (order == -1).sum(), (order == 0).sum(), np.isnan(order).sum()]
+    row |= {name: int(count) for name, count in zip(COUNTS, counts, strict=True)}
+    lead = statistics.median(*statistics.lead(*both))
+    return row | {
+        "lead_least": lead.low,
+        "lead_most": lead.high,
+        "low": lead.interval_low,
+        "high": lead.interval_high,
+    }
+
+
+def _median(group: pd.DataFrame, event: tuple[str, float]) -> dict[str, Any]:
+    steps, censored = times(group, event)
+    found = statistics.median(steps, np.where(censored, np.inf, steps))
+    return {
+        "event": label(*event),
+        "n": found.n,
+        "censored": int(censored.sum()),
+        "median_least": found.low,
+        "median_most": found.high,
+        "low": found.interval_low,
+        "high": found.interval_high,
+    }
+
+
+def _prediction(
+    group: pd.DataFrame, event: tuple[str, float], strata: pd.Series[int]
+) -> dict[str, Any]:
+    """Rank correlation of an event with grokking, within settings."""
+    found = statistics.rank_correlation(*times(group, event), *times(group, GROKKED), strata)
+    return {
+        "event": label(*event),
+        "against": label(*GROKKED),
+        "tau": found.tau,
+        "low": found.low,
+        "high": found.high,
+        "comparable": found.comparable,
+        "pairs": found.pairs,
+        "n": found.n,
+        "settings": len(np.unique(strata)),
+    }
