@@ -125,7 +125,13 @@ def remaining(
         ValueError: Naming a file of the store that is damaged.
     """
     there = Store(out).statuses()
-    return plan((each for each in _distinct(sweep) if each.name not in there), workers)
+    # Grouped as if nothing were there: how many train together changes rounding, and a sweep that was cut
+    # off is to end with the numbers of one that was not.
+    groups = (
+        [each for each in job.runs if each.name not in there]
+        for job in plan(_distinct(sweep), workers)
+    )
+    return [Job(tuple(group)) for group in groups if group]
 
 
 def _distinct(sweep: SweepConfig | Iterable[SweepRun]) -> list[SweepRun]:
