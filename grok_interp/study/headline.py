@@ -152,7 +152,9 @@ def _pair(idealised: pd.DataFrame) -> pd.DataFrame:
                 row = {"source": "measured", "setting": setting}
                 row |= {"frequency": mode, "network": network}
                 for name, frame, frequency in (("own", own, NONE), ("idealised", ideal, mode)):
-                    value = _row(frame, setting=setting, frequency=frequency, measure=network)
+                    value = pairing.one_row(
+                        frame, setting=setting, frequency=frequency, measure=network
+                    )
                     row |= {name: value["mean"], f"{name}_low": value["low"]}
                     row |= {f"{name}_high": value["high"], "seeds": value["n"]}
                 rows.append(row)
@@ -186,7 +188,7 @@ def _in_words(tables: Mapping[str, pd.DataFrame], setting: str) -> str:
         return start
 
     def accuracy(name: str, mode: str, network: str) -> str:
-        row = _row(pair, setting=setting, frequency=mode, network=network)
+        row = pairing.one_row(pair, setting=setting, frequency=mode, network=network)
         return figures(
             pd.Series({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
         )
@@ -205,7 +207,7 @@ def _in_words(tables: Mapping[str, pd.DataFrame], setting: str) -> str:
     ]
     for mode in MODES:
         part = {
-            name: _row(parts, setting=setting, frequency=mode, pairs="all", part=name)
+            name: pairing.one_row(parts, setting=setting, frequency=mode, pairs="all", part=name)
             for name in (PRIOR, READOUT, LEARNED, SUM, REFIT)
         }
         size = verdict_on(*part[LEARNED][["mean", "low", "high"]])
@@ -247,7 +249,9 @@ def _by_part(idealised: pd.DataFrame, setting: str) -> str:
         one = rows[(rows["replaced"] == part) & (rows["input_waveform"] == wave_in)]
         one = one[one["output_waveform"] == wave_out]
         for mode in [mode for mode in MODES if mode in set(one["frequency"])]:
-            trained, excess = (_row(one, frequency=mode, measure=of) for of in (TRAINED, "excess"))
+            trained, excess = (
+                pairing.one_row(one, frequency=mode, measure=of) for of in (TRAINED, "excess")
+            )
             size = verdict_on(*excess[["mean", "low", "high"]])
             said.append(
                 f"{part} alone, {mode}: {trained['mean']:.3f}, excess {figures(excess)}, {size}"
@@ -270,14 +274,3 @@ def _by_waveform(idealised: pd.DataFrame, setting: str) -> str:
         for mode in MODES
     ]
     return f"Excess by waveform: {'; '.join(said)}."
-
-
-def _row(table: pd.DataFrame, **where: str) -> pd.Series[float]:
-    """The one row with these values."""
-    for name, value in where.items():
-        table = table[table[name] == value]
-    if len(table) != 1:
-        raise ValueError(
-            f"{len(table)} rows with {where}, expected one: pass the study's own tables"
-        )
-    return table.iloc[0]

@@ -182,6 +182,28 @@ def figures(row: pd.Series[float]) -> str:
     return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
+def one_row(table: pd.DataFrame, **where: str) -> pd.Series[float]:
+    """The one row of a table that has these values.
+
+    Args:
+        table: A study's table.
+        **where: Values by column.
+
+    Returns:
+        The row.
+
+    Raises:
+        ValueError: If there is none, or several.
+    """
+    for name, value in where.items():
+        table = table[table[name] == value]
+    if len(table) != 1:
+        raise ValueError(
+            f"{len(table)} rows have {where}, expected one: pass the tables that the study made"
+        )
+    return table.iloc[0]
+
+
 def _generalised(runs: pd.DataFrame) -> pd.Series[bool]:
     """Whether the accuracy on held-out pairs is above what does not count as generalising."""
     held_out = runs["test_accuracy"].astype(float)

@@ -1,0 +1,154 @@
+"""Variants are named by what they change, compared by seed, and judged with their own control."""
+
+import io
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grok_interp.figures.study_generality import generality as draw
+from grok_interp.study import generality, pairing
+from grok_interp.study.statistics import over_seeds
+
+REFERENCE = {"task.operation": "add", "model.act_fn": "relu"}
+VARIANTS = {
+    generality.REFERENCE: {},
+    "subtract": {"task.operation": "subtract"},
+    "tied operands": {"model.tied_operands": True},
+    "gelu, init_scale 4": {"model.act_fn": "gelu", "model.init_scale": 4.0},
+}
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr(generality, "over_seeds", partial(over_seeds, resamples=50))
+
+
+def run(seed, name, trained, frozen, test_accuracy=0.01, modes=("per_matrix", "joint")):
+    """A run whose accuracies move with its seed, but not the difference of the two."""
+    made = []
+    for network, mean in (("trained", trained), ("frozen_input", frozen)):
+        own = {"frequency": "", "input_waveform": "", "output_waveform": "", "replaced": "none"}
+        made.append(own | {"network": network, "mean": 0.4, "held_out": test_accuracy})
+        for mode in modes:
+            way = {"frequency": mode, "input_waveform": "square", "output_waveform": "cosine"}
+            value = mean + 0.01 * seed
+            made.append(
+                way | {"replaced": "all", "network": network, "mean": value, "held_out": value}
+            )
+    settings = dict.fromkeys(pairing.SHORT.values(), 0.5)
+    settings |= {"task.p": 43, "model.tied_operands": False, "model.init_scale": 1.0}
+    settings |= REFERENCE | {"split.seed": seed} | VARIANTS[name]
+    made = [each | {"draws": 5, "min": each["mean"], "max": each["mean"]} for each in made]
+    about = {"run": f"{name}{seed}", "test_accuracy": test_accuracy, "checkpoints": None}
+    return about | settings | {"comparisons": made}
+
+
+def runs(**accuracies):
+    """Three seeds of each variant: trained and frozen_input by name, 0.9 and 0.5 unless given."""
+    values = dict.fromkeys(VARIANTS, (0.9, 0.5)) | accuracies
+    return pd.DataFrame(
+        [run(seed, name, *values[name]) for name in reversed(VARIANTS) for seed in range(3)]
+    )
+
+
+def test_a_variant_is_named_by_what_it_changes() -> None:
+    tables = generality.tables(runs())
+    assert tables["seeds"]["variant"].iloc[0] == generality.REFERENCE
+    assert set(tables["seeds"]["variant"]) == set(VARIANTS)
+    for table in tables.values():
+        # All tables in one order: the reference, then the order of the sweep.
+        assert list(dict.fromkeys(table["variant"])) == [
+            name
+            for name in dict.fromkeys(tables["seeds"]["variant"])
+            if name in set(table["variant"])
+        ]
+
+
+def test_contrasts_are_paired_by_seed() -> None:
+    found = runs(subtract=(0.9, 0.7))
+    # Seeds that come in another order are still paired with themselves.
+    found.loc[found["task.operation"] == "subtract"] = (
+        found[found["task.operation"] == "subtract"].iloc[::-1].to_numpy()
+    )
+    reference = found["run"].str.startswith(generality.REFERENCE)
+    for row, seed in zip(found.index[reference], found.loc[reference, "split.seed"], strict=True):
+        for each in found.loc[row, "comparisons"]:
+            each["mean"] += 0.1 * seed if each["network"] == "trained" else 0
+    for row, seed in zip(found.index[~reference], found.loc[~reference, "split.seed"], strict=True):
+        for each in found.loc[row, "comparisons"]:
+            each["mean"] += 0.1 * seed if each["network"] == "trained" else 0
+    contrasts = generality.tables(found)["contrasts"]
+    one = contrasts[(contrasts["variant"] == "subtract") & (contrasts["frequency"] == "joint")]
+    assert one[["mean", "low", "high"]].to_numpy()[0] == pytest.approx([-0.2] * 3)
+    assert one["n"].tolist() == [3]
+    assert generality.REFERENCE not in set(contrasts["variant"])
+
+
+def test_what_generalised_is_counted_and_left_out() -> None:
+    found = pd.concat(
+        [runs(), pd.DataFrame([run(7, "subtract", 0.1, 0.9, test_accuracy=0.7)])], ignore_index=True
+    )
+    tables = generality.tables(found)
+    without = generality.tables(runs())
+    pd.testing.assert_frame_equal(tables["generality"], without["generality"])
+    seeds = tables["seeds"].set_index("variant")
+    assert seeds.loc["subtract", ["networks", "generalised"]].tolist() == [4, 1]
+    every = pd.concat(
+        [
+            runs()[lambda each: each["task.operation"] == "add"],
+            pd.DataFrame([run(s, "subtract", 0.9, 0.5, test_accuracy=0.7) for s in (0, 1)]),
+        ],
+        ignore_index=True,
+    )
+    said = generality.in_words(generality.tables(every))
+    assert "0 of 2 networks did not generalise, so the headline's case does not occur there" in said
+    assert "large for 3 of 3 variants" in said
+
+
+def test_words_follow_the_numbers() -> None:
+    said = generality.in_words(generality.tables(runs()))
+    assert said.count("large for 4 of 4 variants") == 2
+    assert "differs from the reference's, paired by seed, for 0 of 3 variants." in said
+    values = {
+        "subtract": (0.51, 0.5),
+        "tied operands": (0.97, 0.96),
+        "gelu, init_scale 4": (0.9, 0.02),
+    }
+    said = generality.in_words(generality.tables(runs(**values)))
+    assert "large for 2 of 4 variants (addition, ReLU; gelu, init_scale 4)" in said
+    top, fails = (
+        "leaves no room, so this mode cannot tell",
+        "random features of this activation fail",
+    )
+    assert said.count(top) == 2  # tied operands, in both modes
+    assert said.count(fails) == 1  # gelu, in joint mode alone
+    assert "for 3 of 3 variants: " in said
+    assert "subtract -0.390 [-0.390, -0.390]" in said
+
+
+def test_what_was_not_measured_is_named() -> None:
+    with pytest.raises(ValueError, match=r"expected 'addition, ReLU' among them: add runs of"):
+        generality.tables(runs()[lambda each: each["task.operation"] == "subtract"])
+    one_mode = pd.DataFrame([run(0, generality.REFERENCE, 0.9, 0.5, modes=("joint",))])
+    with pytest.raises(ValueError, match=r"not idealised in \['per_matrix'\] mode"):
+        generality.tables(one_mode)
+
+
+def test_the_figure_draws_the_tables_and_survives_a_csv() -> None:
+    tables = generality.tables(runs(subtract=(0.8, 0.3)))
+    read = {
+        name: pd.read_csv(io.StringIO(each.to_csv(index=False))) for name, each in tables.items()
+    }
+    assert generality.in_words(read) == generality.in_words(tables)
+    figure = draw(read)
+    named = {(t.name, t.xaxis): dict(zip(t.y, t.x, strict=True)) for t in figure.data}
+    assert named["idealised", "x2"]["subtract"] == pytest.approx(0.81)
+    assert named["frozen_input", "x2"]["subtract"] == pytest.approx(0.31)
+    assert named["excess, paired", "x"]["subtract"] == pytest.approx(0.5)
+    assert named["own, held out", "x"]["subtract"] == pytest.approx(0.01)
+    assert len(named["idealised", "x"]) == len(VARIANTS)
+    assert np.isfinite([x for each in named.values() for x in each.values()]).all()
+    with pytest.raises(ValueError, match=r"no table 'generality'"):
+        draw({})
