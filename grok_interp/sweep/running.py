@@ -116,7 +116,7 @@ def remaining(
     Args:
         sweep: The runs.
         out: Directory of the store, which need not be there yet.
-        workers: How many jobs can run at a time, if it is known; with enough runs there are as many jobs at least.
+        workers: How many jobs can run at a time, if it is known; there are so many, given the runs.
 
     Returns:
         Jobs, the longest first.
