@@ -77,6 +77,7 @@ class Design:
         d_mlp: Widths at the centre's other sizes.
         pairs: Numbers of training pairs at the centre's other sizes.
         checks: Sizes to try predictions on.
+        steps: Sizes to try those of the training step alone on, which is most of what a run costs.
 
     Raises:
         TypeError: If a modulus is not an int.
@@ -88,6 +89,7 @@ class Design:
     d_mlp: tuple[int, ...]
     pairs: tuple[int, ...]
     checks: tuple[Size, ...] = ()
+    steps: tuple[Size, ...] = ()
 
     def __post_init__(self) -> None:
         for _, size in self.points:
@@ -100,6 +102,10 @@ class Design:
                     "or a larger p"
                 )
 
+    def parts(self, size: Size) -> tuple[str, ...]:
+        """Which parts of a run are measured at one of the sizes."""
+        return (TRAINING,) if size in self.steps else PARTS
+
     @property
     def points(self) -> list[tuple[str, Size]]:
         """Every size once, with the name of its arm."""
@@ -107,24 +113,26 @@ class Design:
         for arm in Size._fields:
             for value in getattr(self, arm):
                 found.setdefault(self.centre._replace(**{arm: value}), arm)
-        for size in self.checks:
+        for size in (*self.checks, *self.steps):
             found.setdefault(size, CHECK)
         return [(arm, size) for size, arm in found.items()]
 
 
 SMALL = Design(
-    centre=Size(59, 256, 1740),
-    p=(43, 83, 113, 157, 199),
+    centre=Size(113, 256, 3400),
+    p=(59, 83, 157, 199),
     d_mlp=(64, 128, 512, 1024),
-    pairs=(218, 435, 870, 3480),
+    pairs=(425, 850, 1700, 6800, 12700),
     checks=(Size(23, 128, 264), Size(113, 512, 5107), Size(251, 512, 18900)),
+    steps=(Size(499, 512, 99600),),
 )
-"""Three minutes on one core. The last check is as far outside as a study at p = 499 is, or nearly."""
+"""From the size of small studies to beyond the papers'; two to four minutes on a core."""
+REPEATS = 3
 NOTHING = Size(3, 1, 4)
 """A call at this size does no work worth mentioning: its time is overhead."""
 
 
-def measure(sizes: Design = SMALL, repeats: int = 5) -> pd.DataFrame:
+def measure(sizes: Design = SMALL, repeats: int = REPEATS) -> pd.DataFrame:
     """Measure every part at every size, in turns, so that what slows the machine slows all of them.
 
     PyTorch's number of threads is 1 meanwhile.
@@ -148,7 +156,7 @@ def measure(sizes: Design = SMALL, repeats: int = 5) -> pd.DataFrame:
         calls = [
             _prepared(what, arm, size)
             for arm, size in [(FLOOR, NOTHING), *sizes.points]
-            for what in PARTS
+            for what in sizes.parts(size)
         ]
         times = [call.times() for call in calls]
         seconds: list[list[float]] = [[] for _ in calls]
@@ -202,7 +210,7 @@ def peak_megabytes(run: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class _Call:
-    """One part at one size: ``run`` is timed, ``whole`` is what memory is measured of."""
+    """One part at one size: ``run`` is timed, and memory is measured of ``whole``."""
 
     what: str
     arm: str
@@ -212,9 +220,11 @@ class _Call:
     whole: Callable[[], object]
 
     def times(self) -> int:
-        """How often to call for :data:`LEAST_SECONDS`; the first two calls warm up."""
-        self.run()
-        return max(1, math.ceil(LEAST_SECONDS / max(_seconds(self.run, 1), 1e-6)))
+        """How often to call for :data:`LEAST_SECONDS`; these calls warm up."""
+        seconds = _seconds(self.run, 1)
+        if seconds < LEAST_SECONDS:  # most of which may have been the warming up
+            seconds = _seconds(self.run, 1)
+        return max(1, math.ceil(LEAST_SECONDS / max(seconds, 1e-6)))
 
 
 def _prepared(what: str, arm: str, size: Size) -> _Call:

@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from grok_interp.study.bills import MEGABYTES, SECONDS
-from grok_interp.study.cost_points import CHECK, EVALUATION, EXTRACTION, PARTS, Size
+from grok_interp.study.cost_points import CHECK, EVALUATION, EXTRACTION, PARTS, TRAINING, Size
 
 NOT_READING = (EXTRACTION, EVALUATION)
 """Parts that do not read the training pairs."""
 INSIDE = "no size"
 """In place of the sizes of a bill that are beyond the measured ones, where none is."""
+GOOD = 1.15
+"""Factor within which a prediction is called about right."""
 AS_FAST = 1.001
 """Factor of the least time within which a number of workers counts as being as fast."""
 
@@ -74,7 +76,7 @@ def _control(laws: list[dict[Any, Any]]) -> str:
         + (
             "its interval holds 0."
             if holds
-            else "its interval does not hold 0, so this machine's times drift by more than intervals say."
+            else "its interval does not hold 0, and other exponents are known no better than that."
         )
     )
 
@@ -84,23 +86,36 @@ def _checked(checks: list[dict[Any, Any]], times: list[dict[Any, Any]]) -> str:
         return "No prediction was tried at a size that the fits have not seen."
     ratio = {i: check["predicted"] / check["seconds"] for i, check in enumerate(checks)}
     worst = checks[max(ratio, key=lambda i: abs(math.log(ratio[i])))]
-    far = [ratio[i] for i, check in enumerate(checks) if not _within(check, times)]
-    return (
+    said = (
         f"At {len(checks)} points that the fits have not seen, predicted time is {min(ratio.values()):.2f} "
         f"to {max(ratio.values()):.2f} of the measured one, furthest off for {worst['what']} at "
         f"p={worst['p']}, d_mlp={worst['d_mlp']}, N={worst['pairs']}. "
-        + (
-            f"Of these, {len(far)} are beyond the sizes of the fits: {min(far):.2f} to {max(far):.2f}."
-            if far
-            else "All are within the sizes of the fits, so of bills beyond them nothing is known."
+    )
+    far = {i: check for i, check in enumerate(checks) if _over(check, times)}
+    if not far:
+        return (
+            said + "None is larger than the sizes of the fits, so of larger bills nothing is known."
         )
+    steps = {i: check for i, check in far.items() if check["what"] == TRAINING} or far
+    largest = max(steps, key=lambda i: float(steps[i]["seconds"]))
+    of, check = ratio[largest], steps[largest]
+    said += (
+        f"Of the {len(far)} that are larger than the sizes of the fits, the largest {check['what']}, at "
+        f"p={check['p']}, d_mlp={check['d_mlp']}, N={check['pairs']}, is predicted at {of:.2f}: "
+    )
+    if abs(math.log(of)) < math.log(GOOD):
+        return said + "larger bills are about right there."
+    return (
+        said
+        + f"larger bills are too {'low' if of < 1 else 'high'}, there by a factor of "
+        + (f"{max(of, 1 / of):.2f}.")
     )
 
 
-def _within(check: dict[Any, Any], times: list[dict[Any, Any]]) -> bool:
-    """Whether the law of the same part was fitted around this size."""
+def _over(check: dict[Any, Any], times: list[dict[Any, Any]]) -> bool:
+    """Whether a size is larger than any that the law of the same part was fitted to."""
     (law,) = [law for law in times if law["what"] == check["what"]]
-    return all(law[f"{name}_from"] <= check[name] <= law[f"{name}_to"] for name in Size._fields)
+    return any(check[name] > law[f"{name}_to"] for name in Size._fields)
 
 
 def _billed(bills: pd.DataFrame) -> str:
