@@ -1,0 +1,160 @@
+"""Where the latent algorithm ends: label noise by train fraction, and by weight decay.
+
+A cell is a setting, its numbers are means over seeds. Each measure stands beside that of
+frozen_input, random input weights with a read-out fitted to the same labels, of the same seed and split::
+
+    excess       = idealised accuracy - idealised accuracy of frozen_input
+    phase_excess = phase residual of frozen_input - phase residual        (radians; positive: closer to 0)
+
+The algorithm is said to be there as long as the lower end of the excess's 95% interval over seeds is above a
+tenth, and the end is the largest label noise of which that is true.
+
+What is not evidence: a high idealised accuracy or a low phase residual by itself, both of which the
+control has too; nor an excess of nil where the control leaves no room for one (``room``).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from grok_interp.study.diagram_words import AXES
+from grok_interp.study.diagram_words import in_words as in_words
+from grok_interp.study.statistics import over_seeds
+from grok_interp.verdict import SMALL_EXCESS
+
+SETTING = {
+    "task.p": "p",
+    "model.d_mlp": "d_mlp",
+    "train.steps": "steps",
+    "train.lr": "lr",
+    "split.label_noise": "label_noise",
+    "split.train_fraction": "train_fraction",
+    "train.weight_decay": "weight_decay",
+}
+PLANE = ["label_noise", "train_fraction", "weight_decay"]
+"""What the cells differ in; the other settings are the same in all runs."""
+MODES = ("per_matrix", "joint")
+MEASURES = {
+    "test_accuracy": "own accuracy on held-out pairs",
+    "accuracy": "own accuracy on all pairs",
+    "idealised_per_matrix": "idealised accuracy, per_matrix",
+    "idealised_joint": "idealised accuracy, joint",
+    "floor_per_matrix": "the same of frozen_input, per_matrix",
+    "floor_joint": "the same of frozen_input, joint",
+    "excess_per_matrix": "idealised accuracy above that of frozen_input, per_matrix",
+    "excess_joint": "idealised accuracy above that of frozen_input, joint",
+    "phase_residual": "median absolute phase residual in radians",
+    "phase_residual_frozen": "the same of frozen_input",
+    "phase_excess": "phase residual of frozen_input minus that of the network, in radians",
+}
+ENDS = {
+    "excess_per_matrix": SMALL_EXCESS,
+    "excess_joint": SMALL_EXCESS,
+    "phase_excess": 0.0,
+    "test_accuracy": SMALL_EXCESS,
+}
+"""What ends, and the level above which the whole interval must be."""
+NEEDED = [
+    "run",
+    *SETTING,
+    "test_accuracy",
+    "accuracy",
+    "phase_residual",
+    "phase_residual_frozen",
+    *(f"{kind}_{mode}" for kind in ("idealised", "excess") for mode in MODES),
+]
+
+
+def tables(runs: pd.DataFrame, *, resamples: int = 10_000) -> dict[str, pd.DataFrame]:
+    """Cells of both planes, and where things end.
+
+    Args:
+        runs: As ``sweep.read`` gives them: a grid of label noise by train fraction, and one of label
+            noise by weight decay, which may share cells.
+        resamples: Bootstrap resamples.
+
+    Returns:
+        By name:
+
+        - ``ends``: for each train fraction and each weight decay, and what ends (:data:`ENDS`): the
+          largest label noise ``last`` at which it is there (NaN if at none), whether it is there at
+          the ``largest`` measured, so that the end is not ``reached``, and at how many smaller ones it is
+          not (``gaps``); ``room``, the largest excess that the control leaves at the least noise;
+        - ``by_fraction``, ``by_decay``: a row a cell, with mean, ``_low`` and ``_high`` of each measure.
+
+    Raises:
+        ValueError: If there are no runs, a column is missing, other settings differ between runs, or either
+            plane is not there.
+    """
+    missing = [name for name in NEEDED if name not in runs]
+    if missing or len(runs) == 0:
+        raise ValueError(
+            f"the study has {len(runs)} finished runs and no column {missing}: pass sweep.read(path) of a "
+            "sweep that was run"
+        )
+    each = runs.rename(columns=SETTING)
+    for name in set(SETTING.values()) - set(PLANE):
+        if len(values := sorted(each[name].unique().tolist())) > 1:
+            raise ValueError(f"the runs have {name} {values}, expected one: pass those of one")
+    for mode in MODES:
+        each[f"floor_{mode}"] = each[f"idealised_{mode}"] - each[f"excess_{mode}"]
+    each["phase_excess"] = each["phase_residual_frozen"] - each["phase_residual"]
+    planes = {name: _cells(_plane(each, axis), axis, resamples) for name, axis in AXES.items()}
+    ends = [
+        _end(line, axis, what)
+        for name, axis in AXES.items()
+        for _, line in planes[name].groupby(axis)
+        for what in ENDS
+    ]
+    return {"ends": pd.DataFrame(ends), **planes}
+
+
+def _plane(runs: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The runs that share the other axis at the value where this one varies most."""
+    (other,) = set(AXES.values()) - {axis}
+    varied = runs.groupby(other)[axis].nunique()
+    if varied.max() < 2:
+        raise ValueError(
+            f"no two runs of one {other} differ in {axis}, so there is no plane of it and label noise: give "
+            f"a grid of {axis} and split.label_noise"
+        )
+    return runs[runs[other] == varied.idxmax()]
+
+
+def _cells(runs: pd.DataFrame, axis: str, resamples: int) -> pd.DataFrame:
+    """A row a cell: n, and mean and interval of each measure."""
+    found = over_seeds(runs, PLANE, list(MEASURES), resamples=resamples)
+    counts = runs.groupby(PLANE, as_index=False).agg(n=("run", "size"))
+    wide = found.pivot(index=PLANE, columns="measure", values=["mean", "low", "high"])  # noqa: PD010
+    columns = {
+        name if end == "mean" else f"{name}_{end}": wide[end, name]
+        for name in MEASURES
+        for end in ("mean", "low", "high")
+    }
+    cells = counts.merge(pd.DataFrame(columns).reset_index(), on=PLANE)
+    return cells.sort_values([axis, "label_noise"], ignore_index=True)
+
+
+def _end(line: pd.DataFrame, axis: str, what: str) -> dict[str, Any]:
+    """Up to which label noise something is there, along one line of a plane."""
+    line = line.sort_values("label_noise")
+    there = line[f"{what}_low"] > ENDS[what]
+    noises = line["label_noise"]
+    last = float(noises[there].max()) if there.any() else math.nan
+    mode = what.removeprefix("excess_")
+    room = 1 - float(line[f"floor_{mode}"].iloc[0]) if mode in MODES else math.nan
+    return {
+        "axis": axis,
+        "value": float(line[axis].iloc[0]),
+        "what": what,
+        "level": ENDS[what],
+        "last": last,
+        "largest": float(noises.max()),
+        "reached": not bool(there.iloc[-1]),
+        "gaps": int((~there & (noises < last)).sum()),
+        "room": room,
+        "n": int(line["n"].min()),
+    }
