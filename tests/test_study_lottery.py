@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from grok_interp import lottery, study
+from grok_interp.figures.study_lottery import lottery as figure_of
 from grok_interp.study import lottery as analysis
 
 SEEDS = 6
@@ -165,3 +166,28 @@ def test_the_sweep_has_its_controls_at_every_decay_and_step(size):
         key = (run.train.weight_decay, run.train.steps)
         found.setdefault(kind, set()).add((*key, run.split.seed))
     assert found["clean"] == found["random labels"] == found["W_in frozen"] == found[None]
+
+
+def test_the_figure_shows_shares_beside_chance_and_movement():
+    figure = figure_of(learned())
+    found = {}
+    for each in figure.data:
+        found.setdefault((each.name, each.xaxis), []).append(each)
+    share, chance = found["clean", "x"]
+    predictors = list(figure.layout.xaxis.ticktext)
+    drawn = dict(zip([predictors[round(x)] for x in share.x], share.y, strict=True))
+    assert drawn == pytest.approx({"input": 0.28, "output": 0.1, "joint": 0.3, "aligned": 0.45})
+    assert predictors == list(lottery.PREDICTORS)
+    assert list(chance.y) == pytest.approx([0.07] * 4)
+    rank, by_chance = found["clean", "x2"]
+    assert max(rank.y) == pytest.approx(0.95)
+    assert list(by_chance.y) == pytest.approx([0.5] * 4)
+    (moved,) = found["W_in frozen", "x3"]
+    assert (list(moved.x), list(moved.y)) == ([1.0], [pytest.approx(0.4)])
+    colours = {share.marker.color for kind in KINDS for share in found[kind, "x"][:1]}
+    assert len(colours) == len(KINDS)
+
+
+def test_the_figure_names_what_it_misses():
+    with pytest.raises(ValueError, match="predictor"):
+        figure_of(learned() | {"lottery": learned()["lottery"].drop(columns="predictor")})
