@@ -17,9 +17,16 @@ NEAR["per_matrix"] = MEANS | {"wrong_coordinates": 0.05}
 MODULI, WIDTHS = (23, 59, 113), (64, 256, 1024)
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch):
-    monkeypatch.setattr(breaks, "over_seeds", partial(over_seeds, resamples=50))
+@pytest.fixture(autouse=True, scope="module")
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(breaks, "over_seeds", partial(over_seeds, resamples=50))
+        yield
+
+
+@pytest.fixture(scope="module")
+def tables(_few_resamples):
+    return breaks.tables(runs())
 
 
 def record(seed, comparisons, **settings):
@@ -79,8 +86,8 @@ def slope(tables, cells, network, of):
     return trend[where & (trend["measure"] == f"slope_log_{of}")].iloc[0]
 
 
-def test_controls_are_ranked_by_distance_and_the_refitted_one_is_no_null() -> None:
-    controls = breaks.tables(runs())["controls"]
+def test_controls_are_ranked_by_distance_and_the_refitted_one_is_no_null(tables) -> None:
+    controls = tables["controls"]
     for mode, nearest, distance in (
         ("joint", "frozen_input", 0.06),
         ("per_matrix", "wrong_coordinates", 0.91),
@@ -96,8 +103,7 @@ def test_controls_are_ranked_by_distance_and_the_refitted_one_is_no_null() -> No
         assert rows.loc[nearest, "max"] == pytest.approx(0.96 - distance + 0.02 + 0.01)
 
 
-def test_slopes_come_back_from_a_plane() -> None:
-    tables = breaks.tables(runs(slope_p=-0.5, slope_d=1.0))
+def test_slopes_come_back_from_a_plane(tables) -> None:
     for cells in breaks.CELLS:
         for of, wanted in (("p", -0.5), ("d_mlp", 1.0)):
             found = slope(tables, cells, "frozen_input", of)
@@ -157,8 +163,7 @@ def test_what_was_not_measured_is_named() -> None:
         breaks.tables(few)
 
 
-def test_the_figure_draws_the_tables_and_survives_a_csv() -> None:
-    tables = breaks.tables(runs())
+def test_the_figure_draws_the_tables_and_survives_a_csv(tables) -> None:
     read = {
         name: pd.read_csv(io.StringIO(each.to_csv(index=False))) for name, each in tables.items()
     }

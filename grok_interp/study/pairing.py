@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from grok_interp import sweep
@@ -195,13 +196,13 @@ def one_row(table: pd.DataFrame, **where: str) -> pd.Series[float]:
     Raises:
         ValueError: If there is none, or several.
     """
-    for name, value in where.items():
-        table = table[table[name] == value]
-    if len(table) != 1:
+    (found,) = np.nonzero(np.all([table[name] == value for name, value in where.items()], axis=0))
+    if len(found) != 1:
         raise ValueError(
-            f"{len(table)} rows have {where}, expected one: pass the tables that the study made"
+            f"{len(found)} rows have {where}, expected one: pass the tables that the study made"
         )
-    return table.iloc[0]
+    row: pd.Series[float] = table.iloc[found[0]]
+    return row
 
 
 def _generalised(runs: pd.DataFrame) -> pd.Series[bool]:
