@@ -141,6 +141,7 @@ def test_words_tell_the_shapes_apart():
     assert "+0.000 to +0.040" in shapes
     assert "in 1 of 3 settings: cross_entropy adamw 3 (0.94)" in binary
     assert "decay 3 in place of 0.3 moves W_in towards the square wave: +0.170" in binary
+    assert "Initial weights have 0.10 to 0.10." in binary
     assert "from step 200, held-out accuracy above 90% from step 100" in binary
     assert "in 6 of 6 settings" in matters
     assert "square less cosine under" in matters
@@ -158,6 +159,7 @@ def test_words_turn_with_the_numbers():
     assert "in 1 of 2 settings: cross_entropy adamw 0.3 (0.94)" in binary
     assert "moves W_in away from the square wave: -0.120" in binary
     assert "checkpoint" not in binary
+    assert "Initial" not in binary
     assert "in 0 of 4 settings" in matters
     assert "does not tell which wave it was" in matters
     alone = {("mse", "adamw", 1.0): (0.8, 0.9, 0.8, 0.5)}

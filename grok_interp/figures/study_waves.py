@@ -59,7 +59,7 @@ def waves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         cols=2,
         specs=[[{}, {}], [{}, {}], [{"colspan": 2}, None]],
         row_heights=[height, height, TRAINING],
-        vertical_spacing=70 / (2 * height + TRAINING + 140),
+        vertical_spacing=90 / (2 * height + TRAINING + 140),
         horizontal_spacing=0.06,
     )
     for col, matrix in enumerate(("W_in", "W_out"), start=1):
@@ -152,10 +152,11 @@ def _accuracies(figure: go.Figure, idealised: pd.DataFrame, cells: pd.DataFrame)
 
 def _along(figure: go.Figure, training: pd.DataFrame, first: pd.Series[Any]) -> None:
     """The share near two levels by step, a line a decay, of the first loss and optimiser."""
-    alike = [name for name in CELL if name not in ("weight_decay", "steps")]
+    alike = [name for name in CELL if name != "weight_decay"]
     mine = training[(training[alike] == first[alike]).all(axis=1)]
     mine = mine[mine["measure"] == "plateau_share"]
     labels = [f"decay {decay:g}" for decay in mine["weight_decay"]]
+    # One colour, that of W_in's weights: the others stand for waves here.
     for name, style in series_styles(list(dict.fromkeys(labels))).items():
         rows = mine[[label == name for label in labels]].sort_values("step")
         figure.add_scatter(
@@ -163,7 +164,7 @@ def _along(figure: go.Figure, training: pd.DataFrame, first: pd.Series[Any]) -> 
             y=rows["mean"],
             name=f"{name}, {SHORT.get(first['loss'], first['loss'])} {first['optimizer']}",
             mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash},
+            line={"color": PLATEAU.colour, "dash": style.dash},
             marker={"symbol": f"{style.symbol}-open", "size": 7},
             row=3,
             col=1,

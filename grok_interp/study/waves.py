@@ -84,10 +84,9 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "care": _care(idealised),
     }
     if labelled["checkpoints"].notna().any():
-        along = sweep.unnest(labelled, "checkpoints").drop(columns="steps")
-        by = [name for name in CELL if name != "steps"]
+        along = sweep.unnest(labelled, "checkpoints")
         measured = ["plateau_share", "r2_square", "r2_cosine", "test_accuracy"]
-        found["training"] = over_seeds(along, [*by, "step"], measured)
+        found["training"] = over_seeds(along, [*CELL, "step"], measured)
     return found
 
 
@@ -264,7 +263,13 @@ def _along(training: pd.DataFrame, above: pd.DataFrame) -> str:
         parts.append(
             f"{_name(row)} from {when}, held-out accuracy above {BINARY:.0%} from {grokked}"
         )
-    return f"By checkpoints, in the mean over seeds: {'; '.join(parts)}." if parts else ""
+    start = training[(training["step"] == 0) & (training["measure"] == "plateau_share")]["mean"]
+    sentences = (
+        [f"Initial weights have {start.min():.2f} to {start.max():.2f}."] if len(start) else []
+    )
+    if parts:
+        sentences.append(f"By checkpoints, in the mean over seeds: {'; '.join(parts)}.")
+    return " ".join(sentences)
 
 
 def _whether_it_matters(care: pd.DataFrame, idealised: pd.DataFrame) -> str:
