@@ -83,7 +83,7 @@ def row(table: pd.DataFrame, **where: object) -> pd.Series:
 
 
 def test_events_are_found_where_they_were_put(tables: dict[str, pd.DataFrame]) -> None:
-    assert list(tables) == ["order", "prediction", "events", "floor", "runs"]
+    assert list(tables) == ["order", "leads", "prediction", "events", "floor", "runs"]
     first = row(tables["runs"], seed=3, d_mlp=128, label_noise=0.0)
     assert first["excess_per_matrix > 0.1"] == 60
     assert first["test_accuracy > 0.5"] == 300
@@ -102,7 +102,7 @@ def test_events_are_found_where_they_were_put(tables: dict[str, pd.DataFrame]) -
 
 
 def test_order_and_lead_are_counted_within_settings(tables: dict[str, pd.DataFrame]) -> None:
-    order = tables["order"]
+    order = tables["leads"]
     main = {"event": "excess_per_matrix > 0.1", "d_mlp": 256}
     against = row(order, **main, against="grokked")
     assert against[["first", "second", "together", "unknown", "n"]].tolist() == [8, 0, 0, 0, 8]
@@ -114,18 +114,23 @@ def test_order_and_lead_are_counted_within_settings(tables: dict[str, pd.DataFra
     noisy = row(order, event="excess_per_matrix > 0.1", against="grokked", label_noise=0.3)
     assert noisy["first"] == 2
     assert (noisy["lead_least"], noisy["lead_most"]) == (795, math.inf)
+    pooled = row(
+        tables["order"], event="excess_per_matrix > 0.1", against="grokked", label_noise=0.0
+    )
+    assert pooled[["settings", "n", "first", "second"]].tolist() == [2, 16, 16, 0]
+    assert (pooled["lead_least"], pooled["lead_most"]) == (440, 740)
     nothing = row(order, event="excess_joint > 0.1", against="grokked", label_noise=0.3)
     assert nothing["unknown"] == 2
 
 
 def test_prediction_is_within_settings(tables: dict[str, pd.DataFrame]) -> None:
-    key = {"event": "excess_per_matrix > 0.1", "label_noise": 0.0}
+    key = {"event": "excess_per_matrix > 0.1", "against": "grokked", "label_noise": 0.0}
     found = row(tables["prediction"], **key)
     assert (found["tau"], found["comparable"], found["pairs"], found["settings"]) == (1, 56, 56, 2)
     # An event at one step in all runs orders none of them.
-    same = row(tables["prediction"], event="memorised", label_noise=0.0)
+    same = row(tables["prediction"], event="memorised", against="grokked", label_noise=0.0)
     assert math.isnan(same["tau"])
-    noisy = row(tables["prediction"], event="memorised", label_noise=0.3)
+    noisy = row(tables["prediction"], event="memorised", against="grokked", label_noise=0.3)
     assert noisy["comparable"] == 0
 
 
@@ -135,8 +140,8 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     assert "16 of 16 runs grokked" in clean
     assert "before grokked in 16 of 16 runs (median lead, by setting: 440 to 740 steps)" in clean
     assert "no mark of an algorithm" in clean
-    assert "excess_per_matrix > 0.1: tau +1.00" in clean
-    assert "earlier goes with earlier grokking" in clean
+    assert "excess_per_matrix > 0.1 +1.00 [+1.00, +1.00] over 56 of 56 pairs" in clean
+    assert "the earlier, the earlier" in clean
     assert "no network could" not in clean
     assert "0 of 2 runs grokked" in noisy
     assert "795 steps or more" in noisy
@@ -147,10 +152,12 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
         [run(s, latent=900 + 10 * s, grokked=500 - 10 * s, floor_joint=0.95) for s in range(6)]
     )
     opposite = onset.tables(late)
-    assert row(opposite["prediction"], event="excess_per_matrix > 0.1")["tau"] == -1
+    assert (
+        row(opposite["prediction"], event="excess_per_matrix > 0.1", against="grokked")["tau"] == -1
+    )
     other = onset.in_words(opposite)
     assert "before grokked in 0 of 6 runs, after it in 6" in other
-    assert "earlier goes with later grokking" in other
+    assert "the earlier, the later" in other
     assert "no network could in 1 of 1 settings" in other
 
 
@@ -163,7 +170,7 @@ def test_tables_survive_csv_and_are_drawn_from_it(tables: dict[str, pd.DataFrame
     points = [trace for trace in drawn.data if trace.name == "d_mlp 256, noise 0"]
     assert sorted(points[0].x) == [30, 40, 50, 60, 70, 80, 90, 100]
     assert sorted(points[0].y) == [400, 430, 460, 490, 520, 550, 580, 610]
-    (tau,) = [trace for trace in drawn.data if trace.name == "noise 0"]
+    (tau,) = [trace for trace in drawn.data if trace.name == "tau with grokked"]
     at = list(tau.y).index("excess_per_matrix > 0.1")
     assert tau.x[at] == 1
 

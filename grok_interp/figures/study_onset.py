@@ -19,7 +19,7 @@ RUNS = [
     "label_noise",
     *(f"{each}{end}" for each in (ONSET, GROKKED) for end in ("", ", censored")),
 ]
-PREDICTION = ["label_noise", "event", "tau", "low", "high", "comparable"]
+PREDICTION = ["label_noise", "event", "against", "tau", "low", "high", "comparable"]
 
 
 def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
@@ -67,8 +67,10 @@ def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         update = figure.update_xaxes if name == "x" else figure.update_yaxes
         update(title=axis.title.text, type=axis.type, range=axis.range, row=1, col=1)
     known = prediction[prediction["comparable"] > 0]
-    noises = len(known.groupby("label_noise"))
-    for index, (noise, rows) in enumerate(known.groupby("label_noise")):
+    several = len(known.groupby("label_noise")) > 1
+    tau_of = known[["label_noise", "against"]].drop_duplicates().itertuples(index=False)
+    for index, (noise, against) in enumerate(tau_of):
+        rows = known[(known["label_noise"] == noise) & (known["against"] == against)]
         style = SERIES[-1 - index]
         figure.add_scatter(
             x=rows["tau"],
@@ -81,16 +83,13 @@ def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             customdata=rows[["low", "high", "comparable"]],
             hovertemplate="%{y}: %{x:.2f}, %{customdata[0]:.2f} to %{customdata[1]:.2f}, "
             "%{customdata[2]} pairs",
-            name=f"noise {noise:g}",
-            showlegend=noises > 1,
+            name=f"tau with {against}" + (f", noise {noise:g}" if several else ""),
             mode="markers",
             marker={"color": style.colour, "symbol": style.symbol, "size": 9},
             row=2,
             col=1,
         )
     figure.add_vline(x=0, line={"color": CHANCE, "dash": "dot"}, row=2, col=1)
-    figure.update_xaxes(
-        title="Kendall's tau with grokking, within settings", range=[-1.05, 1.05], row=2, col=1
-    )
+    figure.update_xaxes(title="Kendall's tau within settings", range=[-1.05, 1.05], row=2, col=1)
     figure.update_yaxes(autorange="reversed", automargin=True, row=2, col=1)
     return styled(figure, "Onset of the latent algorithm and grokking", 760)

@@ -23,8 +23,8 @@ from grok_interp.study import onset_events, statistics
 from grok_interp.study.onset_events import (
     COMPARED,
     EVENTS,
+    FORETOLD,
     GENERALISING,
-    GROKKED,
     KEYS,
     LATENT,
     MEMORISED,
@@ -46,9 +46,12 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Returns:
         By name:
 
-        - ``order``: for each setting and two events, in how many runs the one was certainly first, and the
-          median lead in steps (:func:`.statistics.median`);
-        - ``prediction``: Kendall's tau of each event with grokking within settings, by label noise;
+        - ``order``: of two events, in how many runs the one was certainly first, with the smallest and the
+          largest of the settings' median leads, by label noise;
+        - ``leads``: the same by setting, with the interval of the median lead in steps
+          (:func:`.statistics.median`);
+        - ``prediction``: Kendall's tau of each event with grokking, and with a test accuracy above one
+          half, within settings, by label noise; intervals are over seeds, which settings share;
         - ``events``: median step of each event by setting, ``censored`` of ``n`` runs did not get there;
         - ``floor``: accuracies of the idealised frozen_input control by setting;
         - ``runs``: steps of the events of each run.
@@ -65,23 +68,27 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     each = sweep.unnest(runs, "checkpoints").rename(columns=SETTING)
     found = pd.DataFrame([onset_events.of_run(run) for _, run in each.groupby("run")])
     found = found.sort_values([*KEYS, "seed"]).reset_index(drop=True)
+    found.insert(0, "setting", found.groupby(KEYS).ngroup())
     settings = list(found.groupby(KEYS))
     floors = [f"floor_{mode}" for mode in MODES]
+    leads = pd.DataFrame(
+        [
+            dict(zip(KEYS, key, strict=True)) | _order(group, *events)
+            for key, group in settings
+            for events in COMPARED
+        ]
+    )
+    prediction = [
+        {"label_noise": noise} | _prediction(group, event, later)
+        for noise, group in found.groupby("label_noise")
+        for later in FORETOLD
+        for event in (*LATENT, MEMORISED, *GENERALISING)
+        if event != later
+    ]
     return {
-        "order": pd.DataFrame(
-            [
-                dict(zip(KEYS, key, strict=True)) | _order(group, *events)
-                for key, group in settings
-                for events in COMPARED
-            ]
-        ),
-        "prediction": pd.DataFrame(
-            [
-                {"label_noise": noise} | _prediction(group, event, group.groupby(KEYS).ngroup())
-                for noise, group in found.groupby("label_noise")
-                for event in (*LATENT, MEMORISED, *GENERALISING)
-            ]
-        ),
+        "order": _pooled(leads),
+        "leads": leads,
+        "prediction": pd.DataFrame(prediction),
         "events": pd.DataFrame(
             [
                 dict(zip(KEYS, key, strict=True)) | _median(group, event)
@@ -112,6 +119,18 @@ def _order(
     }
 
 
+def _pooled(leads: pd.DataFrame) -> pd.DataFrame:
+    """Counts added up over settings, and the range of their median leads."""
+    groups = leads.groupby(["label_noise", "event", "against"], sort=False)
+    return groups.agg(
+        settings=("n", "size"),
+        n=("n", "sum"),
+        **{name: (name, "sum") for name in COUNTS},
+        lead_least=("lead_least", "min"),
+        lead_most=("lead_most", "max"),
+    ).reset_index()
+
+
 def _median(group: pd.DataFrame, event: tuple[str, float]) -> dict[str, Any]:
     steps, censored = times(group, event)
     found = statistics.median(steps, np.where(censored, np.inf, steps))
@@ -127,18 +146,22 @@ def _median(group: pd.DataFrame, event: tuple[str, float]) -> dict[str, Any]:
 
 
 def _prediction(
-    group: pd.DataFrame, event: tuple[str, float], strata: pd.Series[int]
+    group: pd.DataFrame, event: tuple[str, float], later: tuple[str, float]
 ) -> dict[str, Any]:
-    """Rank correlation of an event with grokking, within settings."""
-    found = statistics.rank_correlation(*times(group, event), *times(group, GROKKED), strata)
+    """Rank correlation of two events within settings."""
+    strata = group["setting"]
+    found = statistics.rank_correlation(
+        *times(group, event), *times(group, later), strata, units=group["seed"]
+    )
     return {
         "event": label(*event),
-        "against": label(*GROKKED),
+        "against": label(*later),
         "tau": found.tau,
         "low": found.low,
         "high": found.high,
         "comparable": found.comparable,
         "pairs": found.pairs,
         "n": found.n,
-        "settings": len(np.unique(strata)),
+        "seeds": group["seed"].nunique(),
+        "settings": strata.nunique(),
     }

@@ -31,7 +31,7 @@ MODES = ("per_matrix", "joint")
 TEST = "test_accuracy"
 MEMORISED, GROKKED = ("train_accuracy", SOLVED), (TEST, SOLVED)
 """An event is a column of the checkpoints and its level; these two are at the level or above."""
-LATENT = tuple((f"excess_{mode}", level) for mode in MODES for level in LEVELS)
+LATENT = (*(("excess_per_matrix", level) for level in LEVELS), ("excess_joint", SMALL_EXCESS))
 GENERALISING = tuple((TEST, level) for level in LEVELS)
 EVENTS = (MEMORISED, GROKKED, *GENERALISING, *LATENT)
 COMPARED = (
@@ -41,6 +41,8 @@ COMPARED = (
     (MEMORISED, GROKKED),
 )
 """Onsets against grokking, test accuracy at their own level, and memorisation; and this against grokking."""
+FORETOLD = (GROKKED, GENERALISING[-1])
+"""What onsets may foretell: the first hangs on a pair or two of those held out, the second on half."""
 
 
 def label(event: str, level: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from grok_interp.study.onset_events import GROKKED, LATENT, LEVELS, MEMORISED, TEST, label
+from grok_interp.study.onset_events import FORETOLD, GROKKED, LATENT, LEVELS, MEMORISED, TEST, label
 from grok_interp.verdict import SMALL_EXCESS
 
 COUNTS = ["first", "second", "together", "unknown"]
@@ -44,7 +44,11 @@ def _of_noise(tables: Mapping[str, pd.DataFrame], noise: float) -> str:
         f"{len(grokked)} settings of width and decay."
     ]
     said += [_who_is_first(order, event) for event in LATENT[: len(LEVELS)]]
-    said += [_memorisation(order), _joint(floor, events), _predicts(prediction)]
+    said += [
+        _memorisation(order),
+        _joint(floor, events),
+        *(_predicts(prediction, label(*later)) for later in FORETOLD),
+    ]
     return " ".join(said)
 
 
@@ -103,21 +107,34 @@ def _joint(floor: pd.DataFrame, events: pd.DataFrame) -> str:
     return f"{text}."
 
 
-def _predicts(prediction: pd.DataFrame) -> str:
-    """Which events' steps go with that of grokking."""
-    known = prediction[prediction["comparable"] > 0]
+def _predicts(prediction: pd.DataFrame, later: str) -> str:
+    """Which events' steps go with that of a later one."""
+    known = prediction[(prediction["against"] == later) & (prediction["comparable"] > 0)]
     if len(known) == 0:
-        return "No two runs of a setting can be ordered by grokking, so nothing predicts it here."
+        return f"No two runs of a setting can be ordered by {later}, so nothing predicts it here."
     parts = []
     for row in known.to_dict("records"):
         if row["low"] > 0:
-            what = "earlier goes with earlier grokking"
+            what = "the earlier, the earlier"
         elif row["high"] < 0:
-            what = "earlier goes with later grokking"
+            what = "the earlier, the later"
         else:
             what = "no dependence is shown"
         parts.append(
-            f"{row['event']}: tau {row['tau']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] over "
+            f"{row['event']} {row['tau']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] over "
             f"{row['comparable']} of {row['pairs']} pairs, {what}"
         )
-    return f"Rank correlation with grokking within settings: {'; '.join(parts)}."
+    return (
+        f"Rank correlation (Kendall's tau within settings, interval over {known['seeds'].iloc[0]} seeds) "
+        f"with the step of {later}: {'; '.join(parts)}.{_beside_memorisation(known)}"
+    )
+
+
+def _beside_memorisation(known: pd.DataFrame) -> str:
+    """Whether an onset foretells more than that a run is fast in all things."""
+    tau = known.set_index("event")["tau"]
+    if not {label(*LATENT[0]), label(*MEMORISED)} <= set(tau.index):
+        return ""
+    onset, memorised = tau[label(*LATENT[0])], tau[label(*MEMORISED)]
+    how = "no more closely" if onset <= memorised else "more closely"
+    return f" {label(*LATENT[0])} goes with it {how} than memorisation does."

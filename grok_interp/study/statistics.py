@@ -213,6 +213,7 @@ def rank_correlation(
     y_censored: ArrayLike,
     strata: ArrayLike,
     *,
+    units: ArrayLike | None = None,
     seed: int = 0,
     resamples: int = 10_000,
 ) -> RankCorrelation:
@@ -230,9 +231,10 @@ def rank_correlation(
         y: The other time.
         y_censored: Whether it had not happened by then.
         strata: What is compared only with its like, one label a run.
+        units: What is drawn together, one label a run: give the seeds where runs of several strata
+            share them, since these share split and start as well. None draws the runs of each stratum.
         seed: Seed of the resampling.
-        resamples: Bootstrap resamples, of the runs of each stratum; a run drawn twice is not
-            compared with itself.
+        resamples: Bootstrap resamples; a run drawn twice is not compared with itself.
 
     Returns:
         Tau, its percentile interval, and how many pairs speak for it. Where all comparable pairs agree,
@@ -242,17 +244,27 @@ def rank_correlation(
         ValueError: If the lengths differ.
     """
     columns = [np.ravel(each) for each in (x, x_censored, y, y_censored, strata)]
+    if units is not None:
+        columns.append(np.ravel(units))
     if len({len(each) for each in columns}) > 1:
         raise ValueError(f"lengths {[len(each) for each in columns]}, expected one of each a run")
     rng = np.random.default_rng(seed)
+    if units is not None:
+        _, unit = np.unique(columns[5], return_inverse=True)
+        n_units = int(unit.max()) + 1
+        together = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=resamples)
     pairs = 0
     agreement, compared = np.zeros(1 + resamples), np.zeros(1 + resamples)
     for label in np.unique(columns[4]):
-        x_here, xc_here, y_here, yc_here = (each[columns[4] == label] for each in columns[:4])
+        here = columns[4] == label
+        x_here, xc_here, y_here, yc_here = (each[here] for each in columns[:4])
         signs = _orders(x_here, xc_here) * _orders(y_here, yc_here)
         n = len(signs)
         # The sample itself is the first of its resamples: each run once.
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+        if units is None:
+            drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+        else:
+            drawn = together[:, unit[here]]
         times = np.vstack([np.ones(n), drawn])
         agreement += ((times @ signs) * times).sum(-1) / 2
         compared += ((times @ np.abs(signs)) * times).sum(-1) / 2
