@@ -18,7 +18,15 @@ from typing import Any
 import pytest
 import torch
 
-from grok_interp import cli, commands, demo, landscape_command, waveforms
+from grok_interp import (
+    cli,
+    commands,
+    demo,
+    landscape_command,
+    study_command,
+    sweep_command,
+    waveforms,
+)
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -171,8 +179,7 @@ def test_shell_commands_parse(
     reached: list[str] = []
     for module, names in (
         (commands, ("train", "resume", "analyze", "report_runs", "convert_file")),
-        (landscape_command, ("run",)),
-        (demo, ("run",)),
+        *((module, ("run",)) for module in (landscape_command, sweep_command, study_command, demo)),
     ):
         for name in names:
             monkeypatch.setattr(module, name, lambda *_, **__: reached.append("command"))
@@ -181,6 +188,8 @@ def test_shell_commands_parse(
     (tmp_path / "demos").mkdir()
     for file in (ROOT / "demos").glob("*.toml"):
         (tmp_path / "demos" / file.name).write_text(text(file), encoding="utf-8")
+    if arguments[1] == "sweep":
+        (tmp_path / arguments[2]).write_text("seeds = 2\n", encoding="utf-8")
     if arguments[1] == "convert":
         (tmp_path / arguments[2]).touch()
     monkeypatch.setattr(sys, "argv", arguments)
