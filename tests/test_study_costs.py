@@ -177,6 +177,23 @@ def test_memory_of_more_draws_and_beyond(fits: pd.DataFrame) -> None:
     assert "an extrapolation: p=499" in str(few)
 
 
+def test_bills_begin_at_the_nearest_measured_size(fits: pd.DataFrame) -> None:
+    measured = synthetic()
+    far, wide = Size(499, 512, 99600), Size(499, 2048, 99600)
+    measured.loc[measured["p"] == 499, "seconds"] *= (
+        3  # where the law, which has not seen it, is wrong
+    )
+    for size, beyond in ((far, ""), (wide, "d_mlp=2,048 (measured 64 to 1,024)")):
+        begun = costs.predict(fits, *size, 100, 36, 1, measured=measured)
+        assert begun.training == pytest.approx(3 * 100 * 36 * law(TRAINING, size) / 3600)
+        alone = costs.predict(fits, *size, 100, 36, 1)
+        assert begun.evaluation == pytest.approx(alone.evaluation)
+        assert begun.beyond == beyond
+        assert "p=499 (measured 59 to 199)" in alone.beyond
+    near = costs.predict(fits, 113, 256, 3400, 100, 36, 1, measured=measured)
+    assert near.training == pytest.approx(100 * 36 * law(TRAINING, Size(113, 256, 3400)) / 3600)
+
+
 @pytest.mark.parametrize("name", ["p", "d_mlp", "pairs", "steps", "runs", "workers"])
 def test_bad_input(fits: pd.DataFrame, name: str) -> None:
     good = {"p": 59, "d_mlp": 256, "pairs": 99, "steps": 10, "runs": 2, "workers": 2}
@@ -308,10 +325,10 @@ def test_predictions_at_measured_points_and_words(
         "Of the 5 that are larger than the sizes of the fits, the largest training step, at p=499"
         in words
     )
-    assert "larger bills are about right there" in words
+    assert "the law holds there" in words
     assert "since there are 20 jobs" in words
     assert "p = 499 (20 runs of 6,000 steps, p=499, d_mlp=512, N=99,600)" in words
-    assert words.count("an extrapolation") == 2
+    assert words.count("an extrapolation, d_mlp=2,048") == words.count("an extrapolation") == 1
     assert "Memory grows fastest with width in read-out, as d_mlp^4.2" in words
 
 
@@ -327,12 +344,12 @@ def test_words_differ_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"that of evaluation, \+0\.(10|09)", bad)
     assert "its interval does not hold 0" in bad
     assert "furthest off for training step at p=499" in bad
-    assert "larger bills are too low, there by a factor of 4.0" in bad
+    assert "the law alone is too low there, by a factor of 4.0" in bad
     drifting.loc[largest, "seconds"] /= 16
     high = costs.in_words(made(drifting, monkeypatch))
-    assert "larger bills are too high, there by a factor of 4.0" in high
+    assert "the law alone is too high there, by a factor of 4.0" in high
     inside = replace(costs.SMALL, checks=(Size(83, 300, 500),), steps=())
-    assert "of larger bills nothing is known" in costs.in_words(
+    assert "of the law beyond them nothing is known" in costs.in_words(
         made(synthetic(sizes=inside), monkeypatch)
     )
     unchecked = costs.in_words(made(synthetic(sizes=replace(inside, checks=())), monkeypatch))

@@ -89,7 +89,7 @@ def costs(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         figure.update_xaxes(
             title=f"{title} ({others})", type="log", tickvals=ticks, ticktext=ticks, row=row
         )
-    figure.update_yaxes(title="seconds a network", type="log")
+    figure.update_yaxes(title="seconds a network", type="log", dtick=1)
     if any("open" in str(trace.marker.symbol) for trace in figure.data):
         explain(figure, "circle-open", "mostly overhead, not fitted")
     return styled(figure, "Time of the parts of a run, one thread", 900)

@@ -5,6 +5,10 @@ Jobs do not depend on each other and one worker does each::
 
     hours = start + ceil(jobs / workers) * hours of a job,    memory = start + max over parts
 
+A law is a straight line through something that bends: products take over from passes over memory as p grows.
+Given the measurements, a bill begins at the nearest of them, in logs, and takes from the law only the way
+from there to its own size.
+
 What is not evidence: a bill beyond the sizes that were measured, which says so, and one for a machine on
 which nothing was. Not counted are evaluations along training (about 1% of it at one in 100 steps), measures
 other than those of the three parts, waiting for the queue of a cluster, and what workers on one machine
@@ -27,6 +31,7 @@ from grok_interp.dynamics import MODES
 from grok_interp.study.cost_points import (
     EVALUATION,
     EXTRACTION,
+    FLOOR,
     READOUT,
     START,
     TOGETHER,
@@ -55,7 +60,7 @@ class Bill:
         evaluation: Core-hours of idealising, and of accuracies on all pairs.
         readout: Core-hours of fitting the control's read-outs.
         gigabytes: Memory of a worker at its peak (10^9 bytes), the library included; NaN if not measured.
-        beyond: Which sizes are outside those measured, in words; empty if none is.
+        beyond: Which sizes are outside those at which training steps were measured; empty if none is.
     """
 
     size: Size
@@ -119,6 +124,7 @@ def predict(
     runs: int,
     workers: int,
     *,
+    measured: pd.DataFrame | None = None,
     measure: MeasureConfig | None = None,
     checkpoints: int = 2,
 ) -> Bill:
@@ -134,6 +140,7 @@ def predict(
         steps: Training steps of a run.
         runs: How many runs.
         workers: Processes with a thread each.
+        measured: What the fits were made of, to begin at the nearest size; None takes the laws alone.
         measure: What is measured of each run.
         checkpoints: Stored weights of each run that are measured.
 
@@ -149,12 +156,13 @@ def predict(
         check_count(name, value, 1)
     measure = MeasureConfig() if measure is None else measure
     networks, laws = networks_measured(measure, checkpoints), laws_of(fits)
-    seconds = {part: expected(laws, part, SECONDS, size) for part in (TRAINING, *networks)}
-    calls = {
-        EXTRACTION: max(measure.draws, checkpoints),
-        EVALUATION: max(measure.draws, checkpoints),
+    begin = {} if measured is None else _nearest(measured, size)
+    seconds = {
+        part: expected(laws, part, SECONDS, size) * _off(laws, part, begin)
+        for part in (TRAINING, *networks)
     }
-    calls[READOUT] = measure.draws
+    most = max(measure.draws, checkpoints)
+    calls = {EXTRACTION: most, EVALUATION: most, READOUT: measure.draws}
     megabytes = [expected(laws, TRAINING, MEGABYTES, size)] + [
         expected(laws, part, MEGABYTES, size) * max(1.0, count / TOGETHER[part])
         for part, count in calls.items()
@@ -171,7 +179,7 @@ def predict(
         evaluation=runs * networks[EVALUATION] * seconds[EVALUATION] / HOUR,
         readout=runs * networks[READOUT] * seconds[READOUT] / HOUR,
         gigabytes=(expected(laws, START, MEGABYTES, size) + float(np.max(megabytes))) / 1e3,
-        beyond=_beyond(laws, size),
+        beyond=_beyond(laws, size, begin),
     )
 
 
@@ -234,13 +242,38 @@ def expected(laws: Laws, what: str, of: str, size: Size) -> float:
     return math.exp(law["log_constant"] + logs)
 
 
-def _beyond(laws: Laws, size: Size) -> str:
-    """Sizes that are outside those that some part's time was fitted on."""
-    fitted = [law for (what, of), law in laws.items() if of == SECONDS and what != START]
-    found = []
+Begin = Mapping[str, tuple[Size, float]]
+"""Sizes by part, and the seconds measured there."""
+
+
+def _nearest(measured: pd.DataFrame, size: Size) -> Begin:
+    """The measured size nearest to one, in logs, by part."""
+    found: dict[str, tuple[float, Size, float]] = {}
+    for row in measured.to_dict("records"):
+        if row["arm"] in (FLOOR, START):
+            continue
+        here = Size(*(int(row[name]) for name in Size._fields))
+        far = sum(math.log(a / b) ** 2 for a, b in zip(here, size, strict=True))
+        if row["what"] not in found or far < found[row["what"]][0]:
+            found[row["what"]] = far, here, float(row["seconds"])
+    return {what: (here, seconds) for what, (_, here, seconds) in found.items()}
+
+
+def _off(laws: Laws, what: str, begin: Begin) -> float:
+    """Measured over expected seconds where a bill begins."""
+    if what not in begin:
+        return 1.0
+    size, seconds = begin[what]
+    return seconds / expected(laws, what, SECONDS, size)
+
+
+def _beyond(laws: Laws, size: Size, begin: Begin) -> str:
+    law, found = laws[TRAINING, SECONDS], []
     for name, value in size._asdict().items():
-        least = int(max(law[f"{name}_from"] for law in fitted))
-        most = int(min(law[f"{name}_to"] for law in fitted))
+        least, most = int(law[f"{name}_from"]), int(law[f"{name}_to"])
+        if TRAINING in begin:
+            near = getattr(begin[TRAINING][0], name)
+            least, most = min(least, near), max(most, near)
         if not least <= value <= most:
             found.append(f"{name}={value:,} (measured {least:,} to {most:,})")
     return ", ".join(found)

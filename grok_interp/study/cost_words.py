@@ -94,7 +94,8 @@ def _checked(checks: list[dict[Any, Any]], times: list[dict[Any, Any]]) -> str:
     far = {i: check for i, check in enumerate(checks) if _over(check, times)}
     if not far:
         return (
-            said + "None is larger than the sizes of the fits, so of larger bills nothing is known."
+            said
+            + "None is larger than the sizes of the fits, so of the law beyond them nothing is known."
         )
     steps = {i: check for i, check in far.items() if check["what"] == TRAINING} or far
     largest = max(steps, key=lambda i: float(steps[i]["seconds"]))
@@ -104,12 +105,11 @@ def _checked(checks: list[dict[Any, Any]], times: list[dict[Any, Any]]) -> str:
         f"p={check['p']}, d_mlp={check['d_mlp']}, N={check['pairs']}, is predicted at {of:.2f}: "
     )
     if abs(math.log(of)) < math.log(GOOD):
-        return said + "larger bills are about right there."
-    return (
-        said
-        + f"larger bills are too {'low' if of < 1 else 'high'}, there by a factor of "
-        + (f"{max(of, 1 / of):.2f}.")
-    )
+        said += "the law holds there."
+    else:
+        said += f"the law alone is too {'low' if of < 1 else 'high'} there, by a factor of "
+        said += f"{max(of, 1 / of):.2f}."
+    return f"{said} Bills begin at the nearest measured size, and only go on from there by the law."
 
 
 def _over(check: dict[Any, Any], times: list[dict[Any, Any]]) -> bool:

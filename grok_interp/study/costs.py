@@ -65,9 +65,9 @@ def tables(sizes: Design = SMALL, repeats: int = REPEATS) -> dict[str, pd.DataFr
         repeats: Rounds of measurements.
 
     Returns:
-        ``exponents`` as from :func:`fit`; ``bills``, a row a scenario and number of workers; and
-        ``measured`` as from :func:`measure`, with ``predicted``, the law's seconds there, and ``fitted``,
-        whether the law of seconds was fitted to it.
+        ``exponents`` as from :func:`fit`; ``bills``, a row a scenario and number of workers, which begin at
+        the nearest measured sizes; and ``measured`` as from :func:`measure`, with ``predicted``, the law's
+        seconds there, and ``fitted``, whether the law of seconds was fitted to it.
     """
     measured = measure(sizes, repeats)
     fits = fit(measured)
@@ -79,7 +79,7 @@ def tables(sizes: Design = SMALL, repeats: int = REPEATS) -> dict[str, pd.DataFr
         for row in measured.to_dict("records")
     ]
     measured["fitted"] = _work(measured, SECONDS)
-    return {"exponents": fits, "bills": _bills(fits), "measured": measured}
+    return {"exponents": fits, "bills": _bills(fits, measured), "measured": measured}
 
 
 def fit(measured: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
@@ -177,11 +177,11 @@ def _constant(row: pd.Series[Any], of: str) -> dict[str, Any]:
     return law | dict.fromkeys(Size._fields, 0.0) | {"points": 1, "left_out": 0}
 
 
-def _bills(fits: pd.DataFrame) -> pd.DataFrame:
+def _bills(fits: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, (size, runs) in SCENARIOS.items():
         for workers in WORKERS:
-            bill = predict(fits, *size, STEPS, runs, workers, measure=MEASURED)
+            bill = predict(fits, *size, STEPS, runs, workers, measured=measured, measure=MEASURED)
             rows.append({"study": name} | _row(bill))
     return pd.DataFrame(rows)
 
