@@ -26,7 +26,7 @@ def run(names: Sequence[str], out: Path, size: str, executor: str, command: Sequ
     """Run studies one after another; each has a folder of its own with what it found.
 
     A folder holds ``runs/`` (the sweep's store), a CSV file a table, ``words.txt``, ``about.json`` (command,
-    seconds, machine, versions) and ``study.html``.
+    seconds of all calls that trained these runs, machine, versions) and ``study.html``.
 
     Args:
         names: Which studies.
@@ -67,20 +67,22 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
         counts = {
             "runs": len(mine),
             "failed": len(wanted) - len(mine),
-            "trained_now": tally.finished,
+            "trained": tally.finished,
             "job_seconds": round(float(mine["seconds"].sum()), 1),
         }
         result = study.analyse(what.name, mine)
     else:
         result = study.analyse(what.name)
     result = _as_written(what.name, result)
+    before = _before(out, size)
+    counts |= {name: before[name] + counts[name] for name in ("trained",) if name in before}
     about = {
         "command": shlex.join(command),
         "study": what.name,
         "size": size,
         "executor": executor,
         "cores": os.cpu_count(),
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(before.get("seconds", 0) + time.perf_counter() - start, 1),
         **counts,
         "tables": list(result.tables),
         "versions": runs.versions(),
@@ -110,6 +112,15 @@ def _write(what: Study, out: Path, result: Result, about: Mapping[str, Any]) -> 
     )
     page = report.of_sections(what.title, what.question, sections, made_by)
     files.write_text(out / "study.html", page)
+
+
+def _before(out: Path, size: str) -> dict[str, Any]:
+    """What calls before this one took and trained, if their runs are those that are here."""
+    file = out / "about.json"
+    if not file.exists():
+        return {}
+    about = files.read_json(file, "remove it: the runs are kept")
+    return dict(about) if about.get("size") == size and "trained" in about else {}
 
 
 def _as_written(name: str, result: Result) -> Result:

@@ -1,0 +1,143 @@
+"""Studies as a whole: their files, what their command writes, and the results that the site shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from grok_interp import figures, study, study_command, sweep
+from grok_interp.config import SweepRun, TrainConfig
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+SWEPT = [name for name in study.NAMES if name != "costs"]
+MODULI = {23: 11, 31: 11, 37: 11, 41: 11, 43: 11, 47: 13, 53: 13, 59: 13, 97: 17, 113: 17}
+"""Small primes in place of those of the studies, in their order."""
+
+
+@pytest.mark.parametrize("name", study.NAMES)
+def test_every_study_has_a_question_and_a_figure(name: str) -> None:
+    found = study.load(name)
+    assert found.title
+    assert found.question.endswith("?")
+    assert callable(getattr(figures, f"study_{name}"))
+    assert bool(found.runs("small")) == bool(found.runs("full")) == (name != "costs")
+
+
+@pytest.mark.parametrize("size", study.SIZES)
+def test_the_headline_is_about_noisy_labels_and_twenty_seeds(size: str) -> None:
+    runs = study.load("headline").runs(size)
+    assert all(run.split.label_noise > 0 for run in runs)
+    kinds = {dataclasses.replace(run, split=None, model=None, train=None) for run in runs}  # type: ignore[arg-type]
+    settings: dict[object, set[int]] = {}
+    for run in runs:
+        seed = run.model.seed
+        assert run.split.seed == run.train.seed == seed is not None
+        alike = dataclasses.replace(run.model, seed=0), dataclasses.replace(run.split, seed=0)
+        settings.setdefault((alike, dataclasses.replace(run.train, seed=0)), set()).add(seed)
+    assert kinds
+    assert all(len(seeds) >= 20 for seeds in settings.values())
+    modes = {mode for run in runs for mode in run.measure.frequencies}
+    assert modes == {"per_matrix", "input", "joint"}
+    assert all(set(run.measure.replaced) == {"all", "W_in", "W_out"} for run in runs)
+    assert all(run.measure.draws >= 20 for run in runs)
+
+
+def test_the_phase_diagram_goes_to_ninety_percent_noise_in_both_grids() -> None:
+    runs = study.load("diagram").runs("small")
+    noise = {run.split.label_noise for run in runs}
+    assert {0.0, 0.9} <= noise
+    fractions = {run.split.train_fraction for run in runs}
+    decays = {run.train.weight_decay for run in runs}
+    assert min(len(fractions), len(decays)) >= 4
+
+
+def test_an_unknown_study_or_size_is_named() -> None:
+    with pytest.raises(ValueError, match="study='nothing' is unknown: choose one of 'headline'"):
+        study.load("nothing")
+    with pytest.raises(ValueError, match="size='huge' is unknown"):
+        study.load("headline").runs("huge")
+    with pytest.raises(FileNotFoundError, match="grok-interp study NAME --out OUT"):
+        study.read("/nowhere")
+
+
+# The results on the site -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", study.NAMES)
+def test_the_site_says_what_its_tables_say(name: str) -> None:
+    folder = RESULTS / name
+    result = study.read(folder)
+    assert (folder / "words.txt").read_text(encoding="utf-8") == result.words + "\n"
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    assert about["study"] == name
+    assert about["size"] == "small"
+    assert about["failed" if name != "costs" else "seconds"] == 0 or name == "costs"
+    assert {file.stem for file in folder.glob("*.csv")} == set(result.tables)
+    if name != "costs":  # all of these runs are those of the settings in the package
+        assert about["runs"] == about["trained"] == len(study.load(name).runs("small"))
+    assert isinstance(getattr(figures, f"study_{name}")(result.tables), go.Figure)
+
+
+def test_the_whole_study_took_less_than_an_hour() -> None:
+    seconds = [
+        json.loads((RESULTS / name / "about.json").read_text(encoding="utf-8"))["seconds"]
+        for name in study.NAMES
+    ]
+    assert sum(seconds) < 3600
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def shrunk(run: SweepRun) -> SweepRun:
+    """The same run on a smaller modulus, with few neurons, steps and draws."""
+    p = MODULI[run.task.p]
+    train: TrainConfig = dataclasses.replace(
+        run.train,
+        steps=min(run.train.steps, 40),
+        eval_every=10,
+        checkpoint_every=10,
+        checkpoint_steps=None,
+    )
+    return SweepRun(
+        dataclasses.replace(run.task, p=p),
+        run.split,
+        dataclasses.replace(run.model, p=p, d_mlp=max(8, run.model.d_mlp // 16)),
+        train,
+        dataclasses.replace(run.measure, draws=2),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWEPT)
+def test_a_study_writes_tables_words_and_a_page(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def runs(self: study.Study, size: str = "small") -> list[SweepRun]:
+        full = [run for sweep in self.sweeps[size] for run in sweep.expanded]
+        small = [shrunk(run) for run in full if (run.model.seed or 0) < 3]
+        return list({run.name: run for run in small}.values())
+
+    monkeypatch.setattr(study.Study, "runs", runs)
+    status = study_command.run([name], tmp_path, "small", "local", ["grok-interp", "study", name])
+    assert status == 0, sweep.read(tmp_path / name, failed=True)["reason"].tolist()
+    folder = tmp_path / name
+    result = study.read(folder)
+    assert (folder / "words.txt").read_text(encoding="utf-8") == result.words + "\n"
+    printed = capsys.readouterr().out
+    assert result.words in printed
+    page = (folder / "study.html").read_text(encoding="utf-8")
+    assert study.load(name).question.split("'")[0][:40] in page
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    assert about["runs"] == about["trained"] > 0
+    # Given again it trains nothing, and comes to the same.
+    before = {file.name: file.read_bytes() for file in folder.glob("*.csv")}
+    assert study_command.run([name], tmp_path, "small", "local", ["again"]) == 0
+    assert {file.name: file.read_bytes() for file in folder.glob("*.csv")} == before
+    again = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    assert again["trained"] == about["trained"]
+    assert again["seconds"] > about["seconds"]
