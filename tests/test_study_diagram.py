@@ -133,7 +133,7 @@ def test_tables_survive_csv_and_are_drawn_from_it(tables: dict[str, pd.DataFrame
         name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()
     }
     assert diagram.in_words(read) == diagram.in_words(tables)
-    drawn = figure.study_diagram(read)
+    drawn = figure.diagram(read)
     assert len(drawn.data) == 6
     excess = drawn.data[0]
     assert list(excess.x) == ["0.3", "0.6", "0.9"]
@@ -141,7 +141,7 @@ def test_tables_survive_csv_and_are_drawn_from_it(tables: dict[str, pd.DataFrame
     # Rows are noises, columns fractions: at noise .9 only the last has it.
     assert excess.z[3] == pytest.approx([0.01, 0.01, 0.515])
     with pytest.raises(ValueError, match="several rows"):
-        figure.study_diagram({**read, "by_decay": pd.concat([read["by_decay"]] * 2)})
+        figure.diagram({**read, "by_decay": pd.concat([read["by_decay"]] * 2)})
 
 
 def test_what_is_missing_is_named() -> None:

@@ -166,12 +166,12 @@ def test_tables_survive_csv_and_are_drawn_from_it(tables: dict[str, pd.DataFrame
         name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()
     }
     assert onset.in_words(read) == onset.in_words(tables)
-    drawn = figure.study_onset(read)
+    drawn = figure.onset(read)
     points = [trace for trace in drawn.data if trace.name == "d_mlp 256, noise 0"]
     assert sorted(points[0].x) == [30, 40, 50, 60, 70, 80, 90, 100]
     assert sorted(points[0].y) == [400, 430, 460, 490, 520, 550, 580, 610]
     (tau,) = [trace for trace in drawn.data if trace.name == "tau with grokked"]
-    at = list(tau.y).index("excess_per_matrix > 0.1")
+    at = [event for event, *_ in tau.customdata].index("excess_per_matrix > 0.1")
     assert tau.x[at] == 1
 
 

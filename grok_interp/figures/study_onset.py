@@ -19,10 +19,12 @@ RUNS = [
     "label_noise",
     *(f"{each}{end}" for each in (ONSET, GROKKED) for end in ("", ", censored")),
 ]
+APART = 0.25
+"""Distance of the correlations of one event, where two events' steps make 1."""
 PREDICTION = ["label_noise", "event", "against", "tau", "low", "high", "comparable"]
 
 
-def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Above, the step of grokking against the onset of the excess; below, rank correlations with grokking.
 
     Above the dotted line the latent algorithm came first; open triangles are bounds, as in
@@ -68,21 +70,22 @@ def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         update(title=axis.title.text, type=axis.type, range=axis.range, row=1, col=1)
     known = prediction[prediction["comparable"] > 0]
     several = len(known.groupby("label_noise")) > 1
+    events = {event: place for place, event in enumerate(known["event"].unique())}
     tau_of = known[["label_noise", "against"]].drop_duplicates().itertuples(index=False)
     for index, (noise, against) in enumerate(tau_of):
         rows = known[(known["label_noise"] == noise) & (known["against"] == against)]
         style = SERIES[-1 - index]
         figure.add_scatter(
             x=rows["tau"],
-            y=rows["event"],
+            y=rows["event"].map(events) + APART * index,
             error_x={
                 "array": rows["high"] - rows["tau"],
                 "arrayminus": rows["tau"] - rows["low"],
                 "color": style.colour,
             },
-            customdata=rows[["low", "high", "comparable"]],
-            hovertemplate="%{y}: %{x:.2f}, %{customdata[0]:.2f} to %{customdata[1]:.2f}, "
-            "%{customdata[2]} pairs",
+            customdata=rows[["event", "low", "high", "comparable"]],
+            hovertemplate="%{customdata[0]}: %{x:.2f}, %{customdata[1]:.2f} to %{customdata[2]:.2f}, "
+            "%{customdata[3]} pairs",
             name=f"tau with {against}" + (f", noise {noise:g}" if several else ""),
             mode="markers",
             marker={"color": style.colour, "symbol": style.symbol, "size": 9},
@@ -91,5 +94,13 @@ def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         )
     figure.add_vline(x=0, line={"color": CHANCE, "dash": "dot"}, row=2, col=1)
     figure.update_xaxes(title="Kendall's tau within settings", range=[-1.05, 1.05], row=2, col=1)
-    figure.update_yaxes(autorange="reversed", automargin=True, row=2, col=1)
-    return styled(figure, "Onset of the latent algorithm and grokking", 760)
+    figure.update_yaxes(
+        autorange="reversed",
+        automargin=True,
+        tickvals=list(events.values()),
+        # In two lines, which leaves the plots room in a narrow window.
+        ticktext=[event.replace(" > ", "<br>> ") for event in events],
+        row=2,
+        col=1,
+    )
+    return styled(figure, "Onset of the latent algorithm and grokking", 800)
