@@ -125,7 +125,8 @@ def _begin(threads: int) -> None:
     Ctrl-C ends it quietly. A parent that is killed cannot tell its workers, which would wait forever.
     """
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
