@@ -55,8 +55,10 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
             "runs of task.operation = 'add', model.act_fn = 'relu', model.tied_operands = false"
         )
     compared["excess"] = compared[TRAINED] - compared[FROZEN]
-    # The order in which the sweep has them, the reference first.
-    order = dict.fromkeys([REFERENCE, *compared["variant"]])
+    # The reference, then operations, tied operands and activations: a store has runs in any order.
+    by_settings = compared.sort_values(["act_fn", "tied_operands", "operation", "init_scale"])
+    rest = by_settings.loc[by_settings["act_fn"] == "relu", "variant"]
+    order = dict.fromkeys([REFERENCE, *rest, *by_settings["variant"]])
     kept = compared[~compared["generalised"]]
     ideal = pairing.standard(kept)
     rows = pd.concat([ideal, kept[kept["replaced"] == NONE]])
