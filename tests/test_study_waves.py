@@ -53,6 +53,7 @@ def runs(
             "task.p": 31,
             "model.d_mlp": 256,
             "split.train_fraction": 0.8,
+            "split.label_noise": 0.3 if loss == "mse" else 0.0,
             "split.seed": seed,
             "step": 400,
             "test_accuracy": 0.99,
@@ -138,6 +139,7 @@ def test_words_tell_the_shapes_apart():
     )
     assert "closer to a cosine are 2 of 3 settings: cross_entropy adamw 0.3 (0.75 / 0.85)" in W_in
     assert "closer to a cosine are 3 of 3 settings" in W_out
+    assert "mse adamw 1 with 30% label noise (0.70 / 0.95)" in W_out
     assert "+0.000 to +0.040" in shapes
     assert "in 1 of 3 settings: cross_entropy adamw 3 (0.94)" in binary
     assert "decay 3 in place of 0.3 moves W_in towards the square wave: +0.170" in binary
@@ -161,7 +163,11 @@ def test_words_turn_with_the_numbers():
     assert "checkpoint" not in binary
     assert "Initial" not in binary
     assert "in 0 of 4 settings" in matters
+    assert "In 0 of the 4 every wave reaches 0.99" in matters
     assert "does not tell which wave it was" in matters
+    at_most = analysis.in_words(analysis.tables(runs(other, dict.fromkeys(ACCURACY, 1.02))))
+    assert "In 4 of the 4 every wave reaches 0.99, where none could show." in at_most
+    assert "does not tell" not in at_most
     alone = {("mse", "adamw", 1.0): (0.8, 0.9, 0.8, 0.5)}
     words = analysis.in_words(analysis.tables(runs(alone, along=False)))
     assert "not to be told apart by these seeds are 1 of 1" in words
@@ -203,10 +209,12 @@ def trace(figure, name, panel):
 def test_the_figure_puts_each_setting_in_its_row():
     figure = figure_of(made())
     rows = list(figure.layout.yaxis.ticktext)
-    assert rows == ["CE adamw 0.3", "CE adamw 3", "mse adamw 1"]
+    assert rows == ["CE adamw 0.3", "CE adamw 3", "mse adamw 1, 30% noise"]
     drawn = trace(figure, "square", "x")
     by_row = dict(zip([rows[round(y)] for y in drawn.y], drawn.x, strict=True))
-    assert by_row == pytest.approx({"CE adamw 0.3": 0.75, "CE adamw 3": 0.91, "mse adamw 1": 0.73})
+    assert by_row == pytest.approx(
+        {"CE adamw 0.3": 0.75, "CE adamw 3": 0.91, "mse adamw 1, 30% noise": 0.73}
+    )
     share = trace(figure, "W_in", "x3")
     assert sorted(share.x) == pytest.approx([0.39, 0.77, 0.94])
     assert trace(figure, "cosine, frozen_input", "x4").marker.color == "#CC79A7"

@@ -18,7 +18,17 @@ WAVES = {"square": SERIES[0], "trapezoid": SERIES[3], "cosine": SERIES[4]}
 PLATEAU = SERIES[5]
 COSINE_ON_PLATEAU = 0.48
 """Share of a cosine's values near the plateaus; see :func:`.waveforms.plateau_share`."""
-CELL = ["loss", "optimizer", "weight_decay", "lr", "p", "d_mlp", "train_fraction", "steps"]
+CELL = [
+    "loss",
+    "optimizer",
+    "weight_decay",
+    "label_noise",
+    "lr",
+    "p",
+    "d_mlp",
+    "train_fraction",
+    "steps",
+]
 NUMBERS = ["measure", "mean", "low", "high"]
 APART = 0.22
 """Between waves in one row."""
@@ -83,8 +93,8 @@ def waves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         0.65, float(fits.loc[fits["measure"].isin([f"r2_{w}" for w in WAVES]), "low"].min())
     )
     names = [
-        f"{SHORT.get(loss, loss)} {optimizer} {decay:g}"
-        for loss, optimizer, decay in cells[CELL[:3]].to_numpy()
+        f"{SHORT.get(loss, loss)} {optimizer} {decay:g}" + (f", {noise:.0%} noise" if noise else "")
+        for loss, optimizer, decay, noise in cells[CELL[:4]].to_numpy()
     ]
     for row, col, title, limits in (
         (1, 1, "R2, W_in", [lowest - 0.05, 1.03]),
