@@ -169,12 +169,14 @@ def _comparisons(
         tables = {
             name: neurons.extract(weights, split.task, mode) for name, weights in networks.items()
         }
-        for waves in itertools.product(measure.input_waveforms, measure.output_waveforms):
+        for index, waves in enumerate(
+            itertools.product(measure.input_waveforms, measure.output_waveforms)
+        ):
             recipe = Recipe(frequency=mode, input_waveform=waves[0], output_waveform=waves[1])
             for name, table in tables.items():
                 for part, weights in _replaced(table, recipe, measure.replaced):
                     yield _comparison(mode, *waves, part, name, controls.score(weights, split))
-            if measure.all_controls:
+            if measure.all_controls and index == 0:
                 yield from _others(trajectory, recipe, measure.draws, seed)
 
 

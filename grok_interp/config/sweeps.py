@@ -39,8 +39,8 @@ class MeasureConfig:
         output_waveforms: Waves of the ideal W_out.
         replaced: Which weights are ideal: ``"all"``, ``"W_in"`` alone or ``"W_out"`` alone.
         draws: Draws of each random control.
-        all_controls: Whether to draw every control of :mod:`grok_interp.controls`, for
-            ``replaced="all"``, and not frozen_input alone.
+        all_controls: Whether to draw every control of :mod:`grok_interp.controls` in each mode, with the
+            first waveforms and ``replaced="all"``, and not frozen_input alone.
         along: Whether to keep the measures at every checkpoint, and not at the last alone.
 
     Raises:
