@@ -202,10 +202,10 @@ def networks_measured(measure: MeasureConfig, checkpoints: int = 2) -> dict[str,
     evaluated = len(MODES) * (draws + checkpoints) + checkpoints
     evaluated += (1 + draws) * (1 + modes * waves * len(measure.replaced))
     fitted = draws
-    if measure.all_controls:  # one controls.evaluate for each mode and waves
-        extracted += modes * waves * (9 * draws + 4)
-        evaluated += modes * waves * (6 * draws + 4)
-        fitted += modes * waves * (draws + 1)
+    if measure.all_controls:  # one controls.evaluate for each mode
+        extracted += modes * (9 * draws + 4)
+        evaluated += modes * (6 * draws + 4)
+        fitted += modes * (draws + 1)
     return {EXTRACTION: extracted, EVALUATION: evaluated, READOUT: fitted}
 
 

@@ -18,6 +18,7 @@ not evidence: an exponent as a statement on complexity, at sizes where caches ma
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,33 +142,32 @@ def _law(points: pd.DataFrame, of: str, resamples: int, seed: int) -> dict[str, 
         return None
     solution = np.linalg.lstsq(X, y)[0]
     left = y - X @ solution
-    found = _resampled(X, y, resamples, seed)
+    found = _resampled(logs, y, resamples, seed)
     tail = (1 - INTERVAL) / 2
     low, high = (
         np.quantile(found, [tail, 1 - tail], axis=0)
         if len(found) > resamples / 2
-        else np.full((2, unknowns), math.nan)
+        else np.full((2, unknowns - 1), math.nan)
     )
     law = {"log_constant": float(solution[0])}
-    for i, name in enumerate(Size._fields, start=1):
-        law |= {name: float(solution[i]), f"{name}_low": float(low[i])}
+    for i, name in enumerate(Size._fields):
+        law |= {name: float(solution[i + 1]), f"{name}_low": float(low[i])}
         law |= {f"{name}_high": float(high[i])}
         law |= {f"{name}_from": float(points[name].min()), f"{name}_to": float(points[name].max())}
     return law | {"factor": math.exp(math.sqrt(float(left @ left) / (count - unknowns)))}
 
 
-def _resampled(X: np.ndarray, y: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Solutions for points drawn with replacement, ``[resamples, unknowns]``, by the normal equations."""
-    # A resample in which a size does not vary says nothing about its exponent, and is left out.
-    count, middle = len(y), X[:, 1:].mean(0)
-    Z = np.column_stack([X[:, 0], X[:, 1:] - middle])
+def _resampled(logs: np.ndarray, y: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Exponents of points drawn with replacement, ``[resamples, sizes]``, by the normal equations."""
+    count = len(y)
+    Z = np.column_stack([np.ones(count), logs - logs.mean(0)])
     times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
     gram = np.einsum("rn,ni,nj->rij", times, Z, Z, optimize=True)
     spread = np.linalg.eigvalsh(gram)
+    # A resample in which a size does not vary says nothing about its exponent, and is left out.
     told = spread[:, 0] > SINGULAR * spread[:, -1]
     right = np.einsum("rn,ni,n->ri", times[told], Z, y, optimize=True)
-    found: np.ndarray = np.linalg.solve(gram[told], right[..., None])[..., 0]
-    found[:, 0] -= found[:, 1:] @ middle
+    found: np.ndarray = np.linalg.solve(gram[told], right[..., None])[:, 1:, 0]
     return found
 
 
@@ -180,9 +180,8 @@ def _constant(row: pd.Series[Any], of: str) -> dict[str, Any]:
 def _bills(fits: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, (size, runs) in SCENARIOS.items():
-        for workers in WORKERS:
-            bill = predict(fits, *size, STEPS, runs, workers, measured=measured, measure=MEASURED)
-            rows.append({"study": name} | _row(bill))
+        bill = predict(fits, *size, STEPS, runs, 1, measured=measured, measure=MEASURED)
+        rows += [{"study": name} | _row(replace(bill, workers=workers)) for workers in WORKERS]
     return pd.DataFrame(rows)
 
 
