@@ -7,7 +7,8 @@ Jobs do not depend on each other and one worker does each::
 
 A law is a straight line through something that bends: products take over from passes over memory as p grows.
 Given the measurements, a bill begins at the nearest of them, in logs, and takes from the law only the way
-from there to its own size.
+from there to its own size. Memory bends too and is billed by the law alone: beyond the measured widths, where
+a read-out's d_mlp^2 takes over from buffers of constant size, it is too low (1.9 times, at d_mlp = 2048).
 
 What is not evidence: a bill beyond the sizes that were measured, which says so, and one for a machine on
 which nothing was. Not counted are evaluations along training (about 1% of it at one in 100 steps), measures
