@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grok_interp.figures.study_breaks import breaks as draw
+from grok_interp.figures.breaks_study import study_breaks as draw
 from grok_interp.study import breaks, pairing
 from grok_interp.study.statistics import over_seeds
 

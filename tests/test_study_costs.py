@@ -12,7 +12,7 @@ import torch
 
 from grok_interp import ensemble, neurons, outcomes, training
 from grok_interp.config import MeasureConfig, TrainConfig
-from grok_interp.figures.study_costs import costs as draw
+from grok_interp.figures.costs_study import study_costs as draw
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.study import bills, cost_points, costs
 from grok_interp.study.cost_points import CHECK, FLOOR, PARTS, START, TRAINING, Design, Size

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from grok_interp import study
-from grok_interp.figures import study_diagram as figure
+from grok_interp.figures import diagram_study as figure
 from grok_interp.study import diagram
 
 NOISES, FRACTIONS, DECAYS = (0.0, 0.3, 0.6, 0.9), (0.3, 0.6, 0.9), (0.0, 1.0, 3.0)

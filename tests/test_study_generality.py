@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grok_interp.figures.study_generality import generality as draw
+from grok_interp.figures.generality_study import study_generality as draw
 from grok_interp.study import generality, pairing
 from grok_interp.study.statistics import over_seeds
 

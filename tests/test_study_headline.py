@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grok_interp.figures.study_headline import headline as draw
+from grok_interp.figures.headline_study import study_headline as draw
 from grok_interp.study import headline, pairing
 from grok_interp.study.statistics import over_seeds
 

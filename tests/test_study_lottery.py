@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from grok_interp import lottery, study
-from grok_interp.figures.study_lottery import lottery as figure_of
+from grok_interp.figures.lottery_study import study_lottery as figure_of
 from grok_interp.study import lottery as analysis
 
 SEEDS = 6

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from grok_interp import study
-from grok_interp.figures import study_onset as figure
+from grok_interp.figures import onset_study as figure
 from grok_interp.study import onset, onset_events
 
 STEPS = np.arange(0, 1001, 10)

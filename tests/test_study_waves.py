@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from grok_interp import study
-from grok_interp.figures.study_waves import waves as figure_of
+from grok_interp.figures.waves_study import study_waves as figure_of
 from grok_interp.study import waves as analysis
 
 SEEDS = 5

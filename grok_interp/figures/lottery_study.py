@@ -28,7 +28,7 @@ APART = 0.17
 """Between kinds at one predictor, in units of the distance between predictors."""
 
 
-def lottery(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_lottery(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Share and rank of the final frequency by score at the last step, and share against movement.
 
     Args:

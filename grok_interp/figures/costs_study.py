@@ -22,7 +22,7 @@ MOST_TICKS = 6
 """Sizes written below an axis; more would run into each other in 400 pixels."""
 
 
-def costs(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_costs(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Measured seconds with one size varying and the others at the centre of the design, on logarithmic axes.
 
     Lines are the fitted laws, each over the sizes that it was fitted on; open markers are points that the fit

@@ -31,7 +31,7 @@ ROW_HEIGHT = 22
 """Pixels for a row of markers and its name."""
 
 
-def headline(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_headline(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Above, idealised accuracies beside their controls, all pairs; below, excess by way of idealising.
 
     Markers are means over seeds, bars 95% bootstrap intervals. Own accuracies are of held-out pairs, and

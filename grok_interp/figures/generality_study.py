@@ -22,7 +22,7 @@ LOOKS = {
 WORDS = {"trained": "idealised", "own": "own, held out", "excess": "excess, paired"}
 
 
-def generality(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_generality(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Own and idealised accuracy, frozen_input and the excess, by variant.
 
     Args:

@@ -21,7 +21,7 @@ SIZES = (
 """Looks of the moduli: no more than eight in one figure."""
 
 
-def breaks(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_breaks(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Above, every control by mode; below, frozen_input and untrained networks by width and modulus.
 
     Args:

@@ -40,7 +40,7 @@ SHORT = {"cross_entropy": "CE", "cross_entropy_float64": "CE64", "stablemax": "s
 """Names that would take the room of the panels."""
 
 
-def waves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_waves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """R2 of both matrices, share of weights near two levels, and idealised accuracy, a row a setting.
 
     Args:

@@ -25,7 +25,7 @@ LIMITS = {"coloraxis": (0.0, 1.0), "coloraxis2": (0.0, math.pi / 2)}
 """Range of accuracies and of residuals; an excess below 0 has the colour of 0, and its number is written."""
 
 
-def diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Excess over frozen_input, own accuracy and phase residual in each cell of both planes.
 
     Cells are means over seeds. Bright is high throughout, so where a network has the algorithm the first

@@ -24,7 +24,7 @@ APART = 0.25
 PREDICTION = ["label_noise", "event", "against", "tau", "low", "high", "comparable"]
 
 
-def onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Above, the step of grokking against the onset of the excess; below, rank correlations with grokking.
 
     Above the dotted line the latent algorithm came first; open triangles are bounds, as in
