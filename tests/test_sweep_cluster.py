@@ -133,9 +133,10 @@ class Place:
 
     def end(self) -> None:
         for process in self.started:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            if process.returncode is None:  # else its number may be another process's by now
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
 
 @pytest.fixture
