@@ -188,7 +188,7 @@ def test_shell_commands_parse(
     (tmp_path / "demos").mkdir()
     for file in (ROOT / "demos").glob("*.toml"):
         (tmp_path / "demos" / file.name).write_text(text(file), encoding="utf-8")
-    if arguments[1] == "sweep":
+    if arguments[1] == "sweep" and not (tmp_path / arguments[2]).exists():
         (tmp_path / arguments[2]).write_text("seeds = 2\n", encoding="utf-8")
     if arguments[1] == "convert":
         (tmp_path / arguments[2]).touch()
