@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from grok_interp import study
-from grok_interp.figures import diagram_study as figure
+from grok_interp.figures import study_diagram
 from grok_interp.study import diagram
 
 NOISES, FRACTIONS, DECAYS = (0.0, 0.3, 0.6, 0.9), (0.3, 0.6, 0.9), (0.0, 1.0, 3.0)
@@ -133,15 +133,16 @@ def test_tables_survive_csv_and_are_drawn_from_it(tables: dict[str, pd.DataFrame
         name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()
     }
     assert diagram.in_words(read) == diagram.in_words(tables)
-    drawn = figure.diagram(read)
+    drawn = study_diagram(read)
     assert len(drawn.data) == 6
     excess = drawn.data[0]
     assert list(excess.x) == ["0.3", "0.6", "0.9"]
     assert list(excess.y) == ["0", "0.3", "0.6", "0.9"]
     # Rows are noises, columns fractions: at noise .9 only the last has it.
     assert excess.z[3] == pytest.approx([0.01, 0.01, 0.515])
+    assert list(excess.text[3])[:2] == [".01", ".01"]
     with pytest.raises(ValueError, match="several rows"):
-        figure.diagram({**read, "by_decay": pd.concat([read["by_decay"]] * 2)})
+        study_diagram({**read, "by_decay": pd.concat([read["by_decay"]] * 2)})
 
 
 def test_what_is_missing_is_named() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from grok_interp import study
-from grok_interp.figures import onset_study as figure
+from grok_interp.figures import study_onset
 from grok_interp.study import onset, onset_events
 
 STEPS = np.arange(0, 1001, 10)
@@ -166,7 +166,7 @@ def test_tables_survive_csv_and_are_drawn_from_it(tables: dict[str, pd.DataFrame
         name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()
     }
     assert onset.in_words(read) == onset.in_words(tables)
-    drawn = figure.onset(read)
+    drawn = study_onset(read)
     points = [trace for trace in drawn.data if trace.name == "d_mlp 256, noise 0"]
     assert sorted(points[0].x) == [30, 40, 50, 60, 70, 80, 90, 100]
     assert sorted(points[0].y) == [400, 430, 460, 490, 520, 550, 580, 610]

@@ -167,13 +167,13 @@ def test_runs_that_share_a_seed_are_no_more_evidence_than_one() -> None:
             late,
             strata,
             units=units if by_seed else None,
-            resamples=2000,
+            resamples=1000,
         )
         assert found.tau == pytest.approx(scipy.stats.kendalltau(x, y).statistic)
         return found.high - found.low
 
     one = interval(1, by_seed=True)
-    assert interval(1, by_seed=False) == pytest.approx(one, rel=0.1)
+    assert interval(1, by_seed=False) == pytest.approx(one, rel=0.15)
     assert interval(3, by_seed=True) == pytest.approx(one, rel=1e-9)
     assert interval(3, by_seed=False) < 0.75 * one
 
@@ -206,10 +206,10 @@ def test_the_interval_of_a_rank_correlation_covers() -> None:
     tau = 2 * math.asin(rho) / math.pi
     never, strata = np.zeros(60, bool), np.arange(60) // 10
     rng = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(40):
         x, z = rng.normal(size=(2, 60))
         y = rho * x + math.sqrt(1 - rho**2) * z
-        found = statistics.rank_correlation(x, never, y, never, strata, resamples=300)
+        found = statistics.rank_correlation(x, never, y, never, strata, resamples=200)
         hits += found.low <= tau <= found.high
-    # At .95 fewer than 53 of 60 happen once in a hundred times.
-    assert hits >= 53
+    # At .95 fewer than 35 of 40 happen once in seventy times.
+    assert hits >= 35

@@ -45,9 +45,10 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure = make_subplots(
         rows=len(ROWS),
         cols=len(PLANES),
-        horizontal_spacing=0.12,
+        horizontal_spacing=0.13,
         vertical_spacing=0.09,
-        subplot_titles=[name for name in ROWS.values() for _ in PLANES],
+        # One title a row, above its first map: two would meet in a narrow window.
+        subplot_titles=[title for name in ROWS.values() for title in (name, "")],
     )
     for col, (name, axis) in enumerate(PLANES.items(), start=1):
         cells = tables[name]
@@ -69,7 +70,7 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category")
     figure.update_yaxes(title="label noise", col=1)
-    figure.update_annotations(font_size=12)
+    figure.update_annotations(font_size=13, x=0, xanchor="left")
     bars = {"coloraxis": ("accuracy, excess", 0.69), "coloraxis2": ("residual", 0.14)}
     colours: dict[str, Any] = {
         name: {
@@ -80,7 +81,7 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                 "title": {"text": title, "side": "right"},
                 "y": y,
                 "len": 0.6 if name == "coloraxis" else 0.3,
-                "thickness": 12,
+                "thickness": 8,
             },
         }
         for name, (title, y) in bars.items()
@@ -100,9 +101,9 @@ def _heat_map(
         x=[f"{value:g}" for value in wide[what].columns],
         y=[f"{value:g}" for value in wide.index],
         z=values,
-        text=[["" if np.isnan(each) else f"{each:.2f}" for each in line] for line in values],
+        text=[[_short(each) for each in line] for line in values],
         texttemplate="%{text}",
-        textfont={"size": 10},
+        textfont={"size": 9},
         customdata=np.stack([*beside, frozen], axis=-1),
         hovertemplate=f"label noise %{{y}}, {axis} %{{x}}: %{{z:.3f}}, %{{customdata[0]:.3f}} to "
         "%{customdata[1]:.3f} over %{customdata[2]:.0f} seeds"
@@ -113,3 +114,10 @@ def _heat_map(
         row=row,
         col=col,
     )
+
+
+def _short(value: float) -> str:
+    """Two decimals without the zero before them, which fit into a narrow cell."""
+    if np.isnan(value):
+        return ""
+    return ("-" if value < 0 else "") + f"{abs(value):.2f}".removeprefix("0")
