@@ -110,15 +110,15 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     by_fraction, by_decay, caveat = diagram.in_words(tables).split("\n\n")
     assert "weight_decay 1, 4 seeds a cell" in by_fraction
     assert (
-        "above 0.1: up to 0.3 for train_fraction 0.3; up to 0.6 for train_fraction 0.6; up to the largest "
-        "noise, 0.9, for train_fraction 0.9" in by_fraction
+        "is above 0.1 with label noise up to 0.3 for train_fraction 0.3; up to 0.6 for train_fraction 0.6; "
+        "up to 0.9, the largest measured, for train_fraction 0.9" in by_fraction
     )
-    assert "at no noise for train_fraction 0.6, where the control leaves no room" in by_fraction
+    assert "of no size for train_fraction 0.6, where the control leaves no room" in by_fraction
     # Of 12 cells 9 have the excess, 3 of these without noise.
     assert "9 of 12 cells have an excess in per_matrix mode, and 6 of these" in by_fraction
     assert "joint mode still idealises to 0.96" in by_fraction
     assert "beside 0.97 of frozen_input" in by_fraction
-    assert "at no noise for weight_decay 3" in by_decay
+    assert "of no size for weight_decay 3" in by_decay
     assert "few seeds" in caveat
 
     runs = sweep(joint_floor=0.4).assign(excess_per_matrix=0.9, test_accuracy=1.0)

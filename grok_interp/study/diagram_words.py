@@ -24,7 +24,7 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     """
     said = [_in_words(tables["ends"], tables[name], axis) for name, axis in AXES.items()]
     said.append(
-        "There means that the lower end of the 95% interval over seeds is above the level; with few seeds "
+        "Above means that the lower end of the 95% interval over seeds is above the level; with few seeds "
         "such an interval is hardly more than their range. Ends are known to the spacing of the label "
         "noises, and hold for one modulus, width and number of steps."
     )
@@ -42,7 +42,7 @@ def _in_words(ends: pd.DataFrame, cells: pd.DataFrame, axis: str) -> str:
     for what, name in (
         ("excess_per_matrix", "The excess over frozen_input in per_matrix mode"),
         ("excess_joint", "The excess in joint mode"),
-        ("phase_excess", "A phase residual below that of frozen_input"),
+        ("phase_excess", "What the phase residual is below that of frozen_input (radians)"),
         ("test_accuracy", "The network's own accuracy on held-out pairs"),
     ):
         said.append(f"{name} {_where(rows[rows['what'] == what], axis)}.")
@@ -58,15 +58,15 @@ def _where(rows: pd.DataFrame, axis: str) -> str:
         if math.isnan(row["last"]):
             full = row["room"] <= row["level"]
             parts.append(
-                f"at no noise for {at}" + (", where the control leaves no room" if full else "")
+                f"of no size for {at}" + (", where the control leaves no room" if full else "")
             )
         elif not row["reached"]:
-            parts.append(f"up to the largest noise, {row['largest']:g}, for {at}")
+            parts.append(f"up to {row['largest']:g}, the largest measured, for {at}")
         else:
             parts.append(f"up to {row['last']:g} for {at}")
         if row["gaps"]:
             parts[-1] += f" (not at {row['gaps']} smaller)"
-    return f"above {rows['level'].iloc[0]:g}: {'; '.join(parts)}"
+    return f"is above {rows['level'].iloc[0]:g} with label noise {'; '.join(parts)}"
 
 
 def _latent_only(cells: pd.DataFrame) -> str:
