@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP) ## the main job: train, extract, idealize, control (a few minutes)
 	$(BIN)/grok-interp demo --out out/demo
 
-test: $(STAMP) ## unit tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## unit tests, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 demos: $(STAMP) ## run the notebooks in demos/ (each under three minutes)
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -o addopts= -W default --durations=0 --durations-min=1 demos/*.ipynb
@@ -51,6 +51,7 @@ bench: $(STAMP) ## ratios that performance is held to; wants an idle machine
 	$(BIN)/python benchmarks/ensemble.py
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/hooks.py
+	$(BIN)/python benchmarks/sweep.py
 
 lint: $(STAMP) ## ruff, mypy, the layering, and the lock files
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ NEEDS_4 = "needs_transformer_lens_4"
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
-skipped_for_want_of_fixtures: list[str] = []
+ABSENT = "published weights are not at"
 
 
 @pytest.fixture
@@ -45,11 +45,10 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.fixture
-def fixtures(request: pytest.FixtureRequest) -> Path:
+def fixtures() -> Path:
     """Folder of weights that other people trained; skips, and says so at the end, without it."""
     if not FIXTURES.is_dir():
-        skipped_for_want_of_fixtures.append(request.node.nodeid)
-        pytest.skip(f"published weights are not at {FIXTURES}")
+        pytest.skip(f"{ABSENT} {FIXTURES}")
     return FIXTURES
 
 
@@ -64,8 +63,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if skipped_for_want_of_fixtures:
+    reports = terminalreporter.stats.get("skipped", [])  # of all processes
+    skipped = [report.nodeid for report in reports if ABSENT in str(report.longrepr)]
+    if skipped:
         terminalreporter.section("skipped for want of published weights")
-        terminalreporter.write_line(f"{len(skipped_for_want_of_fixtures)} tests need {FIXTURES}:")
-        for name in skipped_for_want_of_fixtures:
+        terminalreporter.write_line(f"{len(skipped)} tests need {FIXTURES}:")
+        for name in skipped:
             terminalreporter.write_line(f"  {name}")
