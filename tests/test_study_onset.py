@@ -9,7 +9,7 @@ import pytest
 
 from grok_interp import study
 from grok_interp.figures import study_onset
-from grok_interp.study import onset, onset_events
+from grok_interp.study import onset, onset_events, onset_words
 
 STEPS = np.arange(0, 1001, 10)
 END = 1000
@@ -193,3 +193,25 @@ def test_small_setting_compares_within_seeds_enough_and_sees_both_kinds() -> Non
     assert {noise for noise, *_ in counts.index} == {0.0, 0.3}
     assert len({each.model.d_mlp for each in runs}) == 2
     assert list(onset_events.SETTING.values()) == onset_events.KEYS
+
+
+@pytest.mark.parametrize(
+    ("onset_tau", "memorised", "says"),
+    [
+        ((0.6, 0.4, 0.8), (0.1, -0.2, 0.3), "goes with it more closely than memorisation"),
+        ((0.6, 0.2, 0.8), (0.4, 0.0, 0.7), "cannot be told: the intervals overlap"),
+        ((0.5, 0.2, 0.8), (0.7, 0.5, 0.9), "no more closely than memorisation"),
+        ((-0.1, -0.4, 0.2), (-0.2, -0.5, 0.2), ""),
+    ],
+)
+def test_an_onset_foretells_more_than_memorisation_only_if_intervals_say_so(
+    onset_tau: tuple[float, ...], memorised: tuple[float, ...], says: str
+) -> None:
+    names = [
+        onset_events.label(*onset_events.LATENT[0]),
+        onset_events.label(*onset_events.MEMORISED),
+    ]
+    known = pd.DataFrame([onset_tau, memorised], columns=["tau", "low", "high"])
+    said = onset_words._beside_memorisation(known.assign(event=names))
+    assert says in said
+    assert bool(said) == bool(says)

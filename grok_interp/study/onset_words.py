@@ -132,9 +132,18 @@ def _predicts(prediction: pd.DataFrame, later: str) -> str:
 
 def _beside_memorisation(known: pd.DataFrame) -> str:
     """Whether an onset foretells more than that a run is fast in all things."""
-    tau = known.set_index("event")["tau"]
-    if not {label(*LATENT[0]), label(*MEMORISED)} <= set(tau.index):
+    found = known.set_index("event")
+    if not {label(*LATENT[0]), label(*MEMORISED)} <= set(found.index):
         return ""
-    onset, memorised = tau[label(*LATENT[0])], tau[label(*MEMORISED)]
-    how = "no more closely" if onset <= memorised else "more closely"
-    return f" {label(*LATENT[0])} goes with it {how} than memorisation does."
+    onset, memorised = found.loc[label(*LATENT[0])], found.loc[label(*MEMORISED)]
+    if onset["low"] <= 0 <= onset["high"]:
+        return ""
+    if onset["tau"] <= memorised["tau"]:
+        how = "no more closely than memorisation does"
+    elif onset["low"] > memorised["high"]:
+        how = "more closely than memorisation does"
+    else:
+        how = (
+            "but whether more closely than memorisation does cannot be told: the intervals overlap"
+        )
+    return f" {label(*LATENT[0])} goes with it {how}."
