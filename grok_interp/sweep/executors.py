@@ -145,7 +145,7 @@ def _dask(address: str) -> Iterator[Executor]:
         raise ImportError(
             "dask.distributed is not installed: pip install 'grok-interp[cluster]'"
         ) from None
-    client = Client(address)  # OSError if nobody answers in its time
+    client = Client(address, set_as_default=False)  # OSError if nobody answers in its time
     try:
         yield client.get_executor()
     finally:
