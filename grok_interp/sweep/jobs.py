@@ -95,7 +95,7 @@ def _width(run: SweepRun) -> int:
     return run.model.d_mlp * run.model.p
 
 
-def train_and_measure(job: Job, path: Path) -> Path:
+def train_and_measure(job: Job, path: Path, attempt: str = "") -> Path:
     """Train the runs of a job, measure them, and write them down as one file.
 
     A run that goes wrong is written down as failed, with its reason: divergence, no memory, or anything else
@@ -104,14 +104,19 @@ def train_and_measure(job: Job, path: Path) -> Path:
     Args:
         job: The runs.
         path: Directory of the sweep.
+        attempt: Any text by which this call differs from others of the same job, which Dask would answer
+            with the result of the first.
 
     Returns:
-        The file with their rows.
+        The file with their rows; the folder if all were there.
 
     Raises:
         OSError: If the file cannot be written, as on a full disk.
     """
-    return Store(path).write(_rows(job))
+    store = Store(path)
+    if store.statuses().keys() >= set(job.names):  # this job ran before, and nobody heard of it
+        return store.folder
+    return store.write(_rows(job))
 
 
 def _rows(job: Job) -> list[dict[str, Any]]:

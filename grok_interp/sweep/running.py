@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from tqdm import tqdm
 
@@ -258,7 +259,7 @@ def _run_jobs(jobs: Sequence[Job], store: Store, executor: Executor, bar: _Bar) 
     try:
         for index, job in enumerate(jobs):
             try:
-                future = executor.submit(train_and_measure, job, store.path)
+                future = executor.submit(train_and_measure, job, store.path, uuid4().hex)
             except BrokenExecutor:
                 lost += jobs[index:]
                 break
@@ -267,7 +268,8 @@ def _run_jobs(jobs: Sequence[Job], store: Store, executor: Executor, bar: _Bar) 
             else:
                 futures[future] = job
         for future in as_completed(futures):
-            take(future, futures[future])
+            # Dask runs a job again whose result was on a worker that died, as long as somebody holds it.
+            take(future, futures.pop(future))
     finally:
         for future in futures:
             future.cancel()
