@@ -18,10 +18,11 @@ LOG, KILLERS, BEFORE, AFTER = "SWEEP_LOG", "SWEEP_KILLERS", "SWEEP_BEFORE", "SWE
 PATIENCE = 300.0
 """Seconds that a job waits at most."""
 original = getattr(jobs.train_and_measure, "in_one_piece", jobs.train_and_measure)
-"""The function itself, also when Dask imports this module a second time."""
+original_rows = getattr(jobs._rows, "in_one_piece", jobs._rows)
+"""The functions themselves, also when Dask imports this module a second time."""
 
 
-def train_and_measure(job: Any, path: Path) -> Path:
+def train_and_measure(job: Any, path: Path, attempt: str = "") -> Path:
     """The same, in pieces."""
     with Path(os.environ[LOG]).open("a") as log:
         log.write(f"{os.getpid()} {' '.join(job.names)}\n")
@@ -30,10 +31,16 @@ def train_and_measure(job: Any, path: Path) -> Path:
         os.kill(os.getpid(), signal.SIGKILL)
     if any(name in job.names for name in killers[1:]):
         os._exit(3)
-    wait(BEFORE)
     file = original(job, path)
     wait(AFTER)
     return file
+
+
+def rows(job: Any) -> Any:
+    """The same; what was trained and measured may wait before it is stored."""
+    found = original_rows(job)
+    wait(BEFORE)
+    return found
 
 
 def wait(name: str) -> None:
@@ -41,11 +48,6 @@ def wait(name: str) -> None:
     file, end = os.environ.get(name), time.monotonic() + PATIENCE
     while file and Path(file).exists() and time.monotonic() < end:
         time.sleep(0.05)
-
-
-def blamed(dask_scheduler: Any) -> int:
-    """How often a job of ours was running on a Dask worker that died."""
-    return int(dask_scheduler.task_prefixes["train_and_measure"].suspicious)
 
 
 if __name__ == "__main__":
@@ -57,3 +59,5 @@ else:
     train_and_measure.__module__ = jobs.__name__
     train_and_measure.in_one_piece = original  # type: ignore[attr-defined]
     jobs.train_and_measure = train_and_measure  # type: ignore[assignment]
+    rows.in_one_piece = original_rows  # type: ignore[attr-defined]
+    jobs._rows = rows  # type: ignore[assignment]

@@ -777,6 +777,22 @@ def test_a_run_that_cannot_be_measured_fails_alone(
     assert tally.finished == 2
 
 
+def test_a_job_that_ran_before_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = sweep.plan(config(seeds=3).expanded)
+    store = sweep.Store(tmp_path)
+    store.write([row(run) for run in job.runs[:2]])
+    train, trained_again = jobs._train, []
+    monkeypatch.setattr(outcomes, "of", quick)
+    monkeypatch.setattr(jobs, "_train", lambda runs: trained_again.append(runs) or train(runs))
+    file = sweep.train_and_measure(job, tmp_path)
+    assert file.suffix == ".parquet"
+    assert sweep.train_and_measure(job, tmp_path) == store.folder
+    assert trained_again == [job.runs]
+    assert sweep.read(tmp_path)["run"].tolist() == sorted(job.names)
+
+
 @pytest.mark.usefixtures("quickly")
 def test_a_setting_that_only_training_refuses_is_a_failed_run(tmp_path: Path) -> None:
     tally = sweep.run(
@@ -864,11 +880,13 @@ class InTurn(Executor):
 
     def __init__(self, before: Callable[..., Any]) -> None:
         self.before = before
+        self.calls: list[tuple[Any, ...]] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
+        self.calls.append(args)
         try:
-            self.before(*args)
+            self.before(*args[:2])
             future.set_result(fn(*args))
         except Exception as error:
             future.set_exception(error)
@@ -956,11 +974,14 @@ def test_of_jobs_that_dask_blames_only_the_run_that_kills_alone_is_stored(tmp_pa
             raise KilledWorker
 
     blamed = [runs[0].name, runs[3].name]
-    tally = sweep.run(runs, tmp_path, InTurn(before), progress=False)
+    executor = InTurn(before)
+    tally = sweep.run(runs, tmp_path, executor, progress=False)
     assert tally.failed.keys() == {killer.name}
     assert "was killed" in tally.failed[killer.name]
     assert tally.finished == 5
     assert len(alone) == 2  # among the other runs of its job, and by itself
+    # Dask answers a call that equals an earlier one with its result.
+    assert len(set(executor.calls)) == len(executor.calls) > 3
     assert sweep.read(tmp_path, failed=True)["run"].tolist() == [killer.name]
     assert len(sweep.read(tmp_path)) == 5
 
