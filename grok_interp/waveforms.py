@@ -68,11 +68,16 @@ def _shape(waveform: str, t: Tensor, clip_at: Tensor | None) -> Tensor:
         raise ValueError(
             f"clip_at={clip_at!r}: a trapezoid needs it in (0, 1]; fit_trapezoid gives it for a column"
         )
-    clip = clip_at.to(t)
+    return _clipped(torch.cos(2 * math.pi * t), clip_at)
+
+
+def _clipped(cosine: Tensor, clip_at: Tensor) -> Tensor:
+    """A cosine clipped at a height, at the level at which its fundamental has amplitude 1."""
+    clip = clip_at.to(cosine)
     fundamental = (2 / math.pi) * (
         torch.asin(clip) / clip + (1 - clip.square()).clamp(min=0).sqrt()
     )
-    return (torch.cos(2 * math.pi * t) / clip).clamp(-1, 1) / fundamental
+    return (cosine / clip).clamp(-1, 1) / fundamental
 
 
 def sample(
@@ -179,9 +184,13 @@ def fit_trapezoid(
     """
     best = torch.full_like(amplitude, -math.inf)
     clip_at = torch.full_like(amplitude, CLIPS[-1])
+    alive = frequency > 0
+    cosine = torch.cos(2 * math.pi * turns(m, frequency, torch.where(alive, phase, 0)))
+    height = torch.where(alive, amplitude, 0).unsqueeze(-2)
     for level in CLIPS:
         candidate = torch.full_like(amplitude, level)
-        wave = sample("trapezoid", m, frequency, amplitude, phase, candidate, incidence=incidence)
+        wave = _clipped(cosine, candidate.unsqueeze(-2)).to(amplitude.dtype) * height
+        wave = wave if incidence is None else incidence.to(wave) @ wave
         r2 = r_squared(column, wave, covered=covered)
         better = r2 > best
         best, clip_at = torch.where(better, r2, best), torch.where(better, candidate, clip_at)
