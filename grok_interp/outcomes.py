@@ -9,8 +9,9 @@ initial input weights, so effect and control are paired by seed and split
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -121,7 +122,15 @@ def of(trajectory: Trajectory, measure: MeasureConfig | None = None) -> dict[str
     last, metrics = table.iloc[-1], trajectory.metrics
     start, end = (trajectory.weights([step])[0] for step in (steps[0], steps[-1]))
     task = trajectory.split.task
-    read, read_frozen = (neurons.extract(each, task, "joint") for each in (end, frozen))
+    networks = {"trained": end.expand(1), "frozen_input": frozen}
+
+    @cache
+    def tables(mode: FrequencyMode) -> dict[str, NeuronTable]:
+        """Of each network; several measures ask for the same."""
+        return {name: neurons.extract(each, task, mode) for name, each in networks.items()}
+
+    read, read_frozen = tables("joint")["trained"][0], tables("joint")["frozen_input"]
+    by_itself_frozen = tables("per_matrix")["frozen_input"]
     happened = dynamics.milestones(metrics, SOLVED)
     return {
         "step": int(table.index[-1]),
@@ -129,7 +138,7 @@ def of(trajectory: Trajectory, measure: MeasureConfig | None = None) -> dict[str
         "test_loss": float(metrics["test_loss"].iloc[-1]),
         **{name: float(last[name]) for name in dynamics.DEFINITIONS},
         "phase_residual_frozen": float(read_frozen.median_abs_phase_residual.nanmean()),
-        "agreement_frozen": float(neurons.extract(frozen, task, "per_matrix").agreement.nanmean()),
+        "agreement_frozen": float(by_itself_frozen.agreement.nanmean()),
         "r2_trapezoid": _median(read.r2_trapezoid[:2]),
         "r2_square_out": _median(read.r2_square[2:]),
         "r2_trapezoid_out": _median(read.r2_trapezoid[2:]),
@@ -138,7 +147,7 @@ def of(trajectory: Trajectory, measure: MeasureConfig | None = None) -> dict[str
         "memorised_censored": happened.memorised.censored,
         "grokked_step": happened.grokked.step,
         "grokked_censored": happened.grokked.censored,
-        "comparisons": list(_comparisons(trajectory, end, frozen, measure, seed)),
+        "comparisons": list(_comparisons(trajectory, networks, tables, measure, seed)),
         "checkpoints": _checkpoints(table) if measure.along else None,
     }
 
@@ -156,24 +165,20 @@ def _checkpoints(table: Any) -> list[dict[str, Any]]:
 
 def _comparisons(
     trajectory: Trajectory,
-    end: MLPWeights,
-    frozen: MLPWeights,
+    networks: Mapping[str, MLPWeights],
+    tables: Callable[[FrequencyMode], Mapping[str, NeuronTable]],
     measure: MeasureConfig,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     split = trajectory.split
-    networks = {"trained": end.expand(1), "frozen_input": frozen}
     for name, weights in networks.items():
         yield _comparison("", "", "", UNCHANGED, name, controls.score(weights, split))
     for mode in measure.frequencies:
-        tables = {
-            name: neurons.extract(weights, split.task, mode) for name, weights in networks.items()
-        }
         for index, waves in enumerate(
             itertools.product(measure.input_waveforms, measure.output_waveforms)
         ):
             recipe = Recipe(frequency=mode, input_waveform=waves[0], output_waveform=waves[1])
-            for name, table in tables.items():
+            for name, table in tables(mode).items():
                 for part, weights in _replaced(table, recipe, measure.replaced):
                     yield _comparison(mode, *waves, part, name, controls.score(weights, split))
             if measure.all_controls and index == 0:
