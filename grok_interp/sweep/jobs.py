@@ -19,7 +19,9 @@ from grok_interp.tasks import ModularTask, Split
 from grok_interp.trajectory import Trajectory
 
 MOST_TOGETHER = 16
-"""Networks in a job. Larger stacks are hardly faster, and a job is what a killed worker loses."""
+"""Networks in a job, at most. Larger stacks are hardly faster, and a job is what a killed worker loses."""
+CACHED_ELEMENTS = 1 << 18
+"""Activations of a job's networks: 1 MB, of which processes that share a cache all want some."""
 STACKED_TYPES = ("float32", "float64")
 
 
@@ -78,7 +80,7 @@ def _shape(run: SweepRun) -> tuple[object, ...]:
 
 def _parts(members: Sequence[SweepRun], share: int) -> Iterator[Sequence[SweepRun]]:
     first = members[0]
-    most = ensemble.networks_in_a_chunk(_pairs(first), max(first.model.d_mlp, first.model.p))
+    most = max(1, CACHED_ELEMENTS // (_pairs(first) * max(first.model.d_mlp, first.model.p)))
     most = min(MOST_TOGETHER, most, share) if first.model.dtype in STACKED_TYPES else 1
     count = -(-len(members) // most)
     for i in range(count):
