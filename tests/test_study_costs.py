@@ -138,8 +138,8 @@ def test_a_system_that_does_not_tell_memory(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_bill_by_hand(fits: pd.DataFrame) -> None:
     size, steps, runs = Size(59, 256, 1740), 6000, 10_000
     bill = costs.predict(fits, *size, steps, runs, workers=64, measure=MeasureConfig(draws=5))
-    # Two frequency modes, one pair of waves, all weights, checkpoints 0 and the last.
-    networks = {"extraction": 3 * 7 + 13 + 2 * 6, "evaluation": 3 * 7 + 2 + 6 * 3, "read-out": 5}
+    # Two frequency modes and the lottery, one pair of waves, all weights, checkpoints 0 and the last.
+    networks = {"extraction": 3 * 7 + 2 * 6 + 2, "evaluation": 3 * 7 + 2 + 6 * 3, "read-out": 5}
     seconds = {what: count * law(what, size) for what, count in networks.items()}
     seconds[TRAINING] = steps * law(TRAINING, size)
     hours = {what: runs * each / 3600 for what, each in seconds.items()}
