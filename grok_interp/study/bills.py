@@ -198,8 +198,8 @@ def networks_measured(measure: MeasureConfig, checkpoints: int = 2) -> dict[str,
     """
     draws, modes = measure.draws, len(measure.frequencies)
     waves = len(measure.input_waveforms) * len(measure.output_waveforms)
-    # dynamics.table has three modes of its own; outcomes.of reads joint and per_matrix in any case, the lottery
-    # two networks more.
+    # dynamics.table has three modes of its own; outcomes.of reads joint and per_matrix in any case, the
+    # lottery two networks more.
     read = len({"joint", "per_matrix", *measure.frequencies})
     extracted = len(MODES) * (draws + checkpoints) + read * (1 + draws) + 2
     evaluated = len(MODES) * (draws + checkpoints) + checkpoints
