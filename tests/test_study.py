@@ -31,14 +31,12 @@ def test_every_study_has_a_question_and_a_figure(name: str) -> None:
 def test_the_headline_is_about_noisy_labels_and_twenty_seeds(size: str) -> None:
     runs = study.load("headline").runs(size)
     assert all(run.split.label_noise > 0 for run in runs)
-    kinds = {dataclasses.replace(run, split=None, model=None, train=None) for run in runs}  # type: ignore[arg-type]
     settings: dict[object, set[int]] = {}
     for run in runs:
         seed = run.model.seed
         assert run.split.seed == run.train.seed == seed is not None
         alike = dataclasses.replace(run.model, seed=0), dataclasses.replace(run.split, seed=0)
         settings.setdefault((alike, dataclasses.replace(run.train, seed=0)), set()).add(seed)
-    assert kinds
     assert all(len(seeds) >= 20 for seeds in settings.values())
     modes = {mode for run in runs for mode in run.measure.frequencies}
     assert modes == {"per_matrix", "input", "joint"}
@@ -75,19 +73,11 @@ def test_the_site_says_what_its_tables_say(name: str) -> None:
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     assert about["study"] == name
     assert about["size"] == "small"
-    assert about["failed" if name != "costs" else "seconds"] == 0 or name == "costs"
+    assert about.get("failed", 0) == 0
     assert {file.stem for file in folder.glob("*.csv")} == set(result.tables)
     if name != "costs":  # all of these runs are those of the settings in the package
         assert about["runs"] == about["trained"] == len(study.load(name).runs("small"))
     assert isinstance(getattr(figures, f"study_{name}")(result.tables), go.Figure)
-
-
-def test_the_whole_study_took_less_than_an_hour() -> None:
-    seconds = [
-        json.loads((RESULTS / name / "about.json").read_text(encoding="utf-8"))["seconds"]
-        for name in study.NAMES
-    ]
-    assert sum(seconds) < 3600
 
 
 # The command --------------------------------------------------------------------------------------
