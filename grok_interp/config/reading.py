@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
@@ -111,6 +112,9 @@ def _converter() -> Converter:
     )
     converter.register_structure_hook_func(
         lambda hint: str(get_origin(hint)) == str(Literal), lambda value, _: value
+    )
+    converter.register_structure_hook_func(
+        lambda hint: str(get_origin(hint)) == str(Mapping), lambda value, _: value
     )
     converter.register_structure_hook_func(
         _holds_tuple, lambda value, _: tuple(value) if isinstance(value, list) else value
