@@ -125,7 +125,7 @@ def test_the_package_and_its_configuration_import_no_torch():
 
 def test_the_mathematics_imports_no_transformer_lens():
     code = (
-        "from grok_interp import circular, fourier, measures, neurons, tasks, waveforms, weights; "
+        "from grok_interp import circular, figures, fourier, measures, neurons, tasks, waveforms, weights; "
         "from grok_interp import ModularTask, extract; "
         "assert ModularTask is tasks.ModularTask and extract is neurons.extract; "
     )

@@ -183,7 +183,7 @@ def test_what_was_not_measured_is_named() -> None:
         headline.tables(some(modes=("per_matrix", "joint")))
     with pytest.raises(ValueError, match=r"0 finished runs"):
         headline.tables(some().iloc[:0])
-    with pytest.raises(ValueError, match=r"no column \['task.p'\]"):
+    with pytest.raises(ValueError, match=r"without the columns \['task.p'\]"):
         headline.tables(some().drop(columns="task.p"))
     blind = some()
     blind.loc[0, "test_accuracy"] = np.nan

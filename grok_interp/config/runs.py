@@ -232,6 +232,16 @@ class TrainConfig:
         return step in self.checkpoint_steps
 
 
+def check_parts(task: TaskConfig, split: SplitConfig, model: HookedMLPConfig) -> None:
+    """Raise ``ValueError`` unless these make one run that can be repeated."""
+    if model.p != task.p:
+        raise ValueError(
+            f"model.p={model.p} and task.p={task.p} differ: leave out model.p, which follows the task"
+        )
+    if split.seed is None or model.seed is None:
+        raise ValueError("split.seed and model.seed must be ints, so that the run can be repeated")
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One training run from the shell or a TOML file: task, split, model, training, and where to.
@@ -255,14 +265,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
-        if self.model.p != self.task.p:
-            if self.model.p != HookedMLPConfig.p:
-                raise ValueError(
-                    f"model.p={self.model.p} and task.p={self.task.p} differ: leave out model.p, which "
-                    "follows the task"
-                )
+        if self.model.p == HookedMLPConfig.p:
             object.__setattr__(self, "model", dataclasses.replace(self.model, p=self.task.p))
-        if self.split.seed is None or self.model.seed is None:
-            raise ValueError(
-                "split.seed and model.seed must be ints, so that the run can be repeated"
-            )
+        check_parts(self.task, self.split, self.model)

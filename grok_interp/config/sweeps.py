@@ -16,7 +16,7 @@ from grok_interp.config.checks import check_choice, check_count, check_flag, pla
 from grok_interp.config.choices import FrequencyMode, InputWaveform, Waveform
 from grok_interp.config.networks import HookedMLPConfig, SplitConfig, TaskConfig
 from grok_interp.config.reading import from_dict, to_dict
-from grok_interp.config.runs import TrainConfig
+from grok_interp.config.runs import TrainConfig, check_parts
 
 Replaced = Literal["all", "W_in", "W_out"]
 """Which weights are ideal."""
@@ -98,15 +98,7 @@ class SweepRun:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
 
     def __post_init__(self) -> None:
-        if self.model.p != self.task.p:
-            raise ValueError(
-                f"model.p={self.model.p} and task.p={self.task.p} differ: leave out model.p, which "
-                "follows the task"
-            )
-        if self.split.seed is None or self.model.seed is None:
-            raise ValueError(
-                "split.seed and model.seed must be ints, so that the run can be repeated"
-            )
+        check_parts(self.task, self.split, self.model)
         for name in SEEDS:
             part, key = name.split(".")
             seed = getattr(getattr(self, part), key)

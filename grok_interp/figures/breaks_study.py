@@ -9,8 +9,17 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from grok_interp.figures.checks import require
-from grok_interp.figures.style import CHANCE, CONTROL, NAMED, SERIES, Series, explain, styled
-from grok_interp.study.headline import PUBLISHED
+from grok_interp.figures.style import (
+    CHANCE,
+    CONTROL,
+    NAMED,
+    SERIES,
+    Series,
+    explain,
+    interval,
+    styled,
+)
+from grok_interp.study.cells import PUBLISHED
 
 MODES = ("per_matrix", "input", "joint")
 SIZES = (
@@ -142,11 +151,7 @@ def _line(
     figure.add_scatter(
         x=rows["d_mlp"],
         y=rows["mean"],
-        error_y={
-            "array": (rows["high"] - rows["mean"]).fillna(0),
-            "arrayminus": (rows["mean"] - rows["low"]).fillna(0),
-            "thickness": 1,
-        },
+        error_y=interval(rows) | {"thickness": 1},
         name=name,
         legendgroup=name,
         showlegend=showlegend and not light,

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from grok_interp.figures.checks import require
-from grok_interp.figures.style import CHANCE, HARD_CONTROL, NAMED, Series, styled
+from grok_interp.figures.style import CHANCE, HARD_CONTROL, NAMED, Series, interval, styled
 
 MODES = ("per_matrix", "joint")
 LOOKS = {
@@ -56,11 +56,7 @@ def study_generality(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                 legendgroup=measure,
                 showlegend=col == 1,
                 mode="markers",
-                error_x={
-                    "array": (points["high"] - points["mean"]).fillna(0),
-                    "arrayminus": (points["mean"] - points["low"]).fillna(0),
-                    "color": style.colour,
-                },
+                error_x=interval(points) | {"color": style.colour},
                 marker={"color": style.colour, "symbol": style.symbol, "size": 9},
                 customdata=points[["low", "high", "n"]],
                 hovertemplate="%{y}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}], "

@@ -15,6 +15,7 @@ from grok_interp.figures.style import (
     NAMED,
     Series,
     explain,
+    interval,
     styled,
 )
 
@@ -148,11 +149,7 @@ def _points(figure: go.Figure, points: pd.DataFrame, style: Series, where: dict[
         x=points["mean"],
         y=points["y"],
         mode="markers",
-        error_x={
-            "array": (points["high"] - points["mean"]).fillna(0),
-            "arrayminus": (points["mean"] - points["low"]).fillna(0),
-            "color": style.colour,
-        },
+        error_x=interval(points) | {"color": style.colour},
         marker={"color": style.colour, "symbol": style.symbol, "size": 9},
         customdata=points[["low", "high"]],
         hovertemplate="%{y}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra></extra>",

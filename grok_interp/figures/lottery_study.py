@@ -10,7 +10,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from grok_interp.figures.checks import require
-from grok_interp.figures.style import CHANCE, CONTROL_STYLES, SERIES, explain, styled
+from grok_interp.figures.style import (
+    CHANCE,
+    CONTROL_STYLES,
+    SERIES,
+    explain,
+    interval,
+    styled,
+)
 from grok_interp.lottery import PREDICTORS
 
 STYLES = {
@@ -98,12 +105,7 @@ def _draw(
     figure.add_scatter(
         x=[predictors.index(name) + offset for name in shown["predictor"]],
         y=shown["mean"],
-        error_y={
-            "array": shown["high"] - shown["mean"],
-            "arrayminus": shown["mean"] - shown["low"],
-            "color": style.colour,
-            "width": 2,
-        },
+        error_y=interval(shown) | {"color": style.colour, "width": 2},
         mode="markers",
         marker={"color": style.colour, "symbol": style.symbol, "size": 7},
         hovertemplate=f"{kind}: %{{y:.3f}}",

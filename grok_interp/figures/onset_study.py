@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from grok_interp.figures.checks import require
 from grok_interp.figures.onsets import onset_against_grokking
-from grok_interp.figures.style import CHANCE, SERIES, styled
+from grok_interp.figures.style import CHANCE, SERIES, interval, styled
 
 ONSET, GROKKED = "excess_per_matrix > 0.1", "grokked"
 RUNS = [
@@ -78,11 +78,7 @@ def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         figure.add_scatter(
             x=rows["tau"],
             y=rows["event"].map(events) + APART * index,
-            error_x={
-                "array": rows["high"] - rows["tau"],
-                "arrayminus": rows["tau"] - rows["low"],
-                "color": style.colour,
-            },
+            error_x=interval(rows, "tau") | {"color": style.colour},
             customdata=rows[["event", "low", "high", "comparable"]],
             hovertemplate="%{customdata[0]}: %{x:.2f}, %{customdata[1]:.2f} to %{customdata[2]:.2f}, "
             "%{customdata[3]} pairs",

@@ -275,6 +275,14 @@ def draw_times(
     )
 
 
+def interval(rows: pd.DataFrame, middle: str = "mean") -> dict[str, Any]:
+    """Error bars from ``low`` to ``high`` around a column; none where there is no interval."""
+    return {
+        "array": (rows["high"] - rows[middle]).fillna(0),
+        "arrayminus": (rows[middle] - rows["low"]).fillna(0),
+    }
+
+
 def explain(figure: go.Figure, symbol: str, text: str, **trace: Any) -> None:
     """An entry of the legend that says what a symbol means, drawn nowhere."""
     figure.add_scatter(

@@ -11,24 +11,22 @@ from plotly.subplots import make_subplots
 
 from grok_interp.figures.all_neurons import COSINE_TO_SQUARE, SQUARE_TO_COSINE
 from grok_interp.figures.checks import require
-from grok_interp.figures.style import CHANCE, HARD_CONTROL, SERIES, explain, series_styles, styled
+from grok_interp.figures.style import (
+    CHANCE,
+    HARD_CONTROL,
+    SERIES,
+    explain,
+    interval,
+    series_styles,
+    styled,
+)
+from grok_interp.study.cells import TRAINING as CELL
 
 WAVES = {"square": SERIES[0], "trapezoid": SERIES[3], "cosine": SERIES[4]}
 """Looks of the waves."""
 PLATEAU = SERIES[5]
 COSINE_ON_PLATEAU = 0.48
 """Share of a cosine's values near the plateaus; see :func:`.waveforms.plateau_share`."""
-CELL = [
-    "loss",
-    "optimizer",
-    "weight_decay",
-    "label_noise",
-    "lr",
-    "p",
-    "d_mlp",
-    "train_fraction",
-    "steps",
-]
 NUMBERS = ["measure", "mean", "low", "high"]
 APART = 0.22
 """Between waves in one row."""
@@ -133,12 +131,7 @@ def _rows(
     figure.add_scatter(
         x=placed["mean"],
         y=placed["place"] + offset,
-        error_x={
-            "array": placed["high"] - placed["mean"],
-            "arrayminus": placed["mean"] - placed["low"],
-            "color": looks["color"],
-            "width": 2,
-        },
+        error_x=interval(placed) | {"color": looks["color"], "width": 2},
         customdata=placed["n"],
         mode="markers",
         marker={"size": 7} | looks,

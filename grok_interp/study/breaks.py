@@ -28,7 +28,7 @@ import pandas as pd
 
 from grok_interp import sweep
 from grok_interp.study import pairing
-from grok_interp.study.headline import PUBLISHED
+from grok_interp.study.cells import PUBLISHED
 from grok_interp.study.pairing import FROZEN, STANDARD, TRAINED, UNTRAINED, figures, verdict_on
 from grok_interp.study.statistics import over_seeds
 from grok_interp.verdict import NOT_A_NULL

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from grok_interp.study.cells import require
 from grok_interp.study.diagram_words import AXES
 from grok_interp.study.diagram_words import in_words as in_words
 from grok_interp.study.statistics import over_seeds
@@ -89,12 +90,7 @@ def tables(runs: pd.DataFrame, *, resamples: int = 10_000) -> dict[str, pd.DataF
         ValueError: If there are no runs, a column is missing, other settings differ between runs, or either
             plane is not there.
     """
-    missing = [name for name in NEEDED if name not in runs]
-    if missing or len(runs) == 0:
-        raise ValueError(
-            f"the study has {len(runs)} finished runs and no column {missing}: pass sweep.read(path) of a "
-            "sweep that was run"
-        )
+    require(runs, NEEDED)
     each = runs.rename(columns=SETTING)
     for name in set(SETTING.values()) - set(PLANE):
         if len(values := sorted(each[name].unique().tolist())) > 1:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from grok_interp.study import pairing
+from grok_interp.study.cells import PUBLISHED
 from grok_interp.study.pairing import (
     FROZEN,
     NONE,
@@ -37,8 +38,6 @@ MODES = ["per_matrix", "input", "joint"]
 PRIORS = [UNTRAINED, "random_phase", "permuted_output"]
 """Readings of "the prior alone": what idealization makes of weights that hold no answer."""
 REFITTED = "refitted_readout"
-PUBLISHED = {"own": 0.0023, "idealised": 0.955}
-"""arXiv 2603.23784, abstract; which setting, pairs and frequency mode they are of is not stated there."""
 SOURCE = "published: arXiv 2603.23784, its setting is not stated with the pair"
 PARTS: dict[str, Callable[[pd.DataFrame], pd.Series[float]]] = {
     "prior alone: untrained": lambda row: row[UNTRAINED],

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from grok_interp import lottery
+from grok_interp.study.cells import check_seeds, require
 from grok_interp.study.statistics import over_seeds
 
 CLEAN, NOISY, RANDOM, FROZEN = "clean", "noisy", "random labels", "W_in frozen"
@@ -87,24 +88,14 @@ def _labelled(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs with the columns of :data:`CELL` and :data:`NETWORK`, every one a plain name."""
     wanted = [*SETTINGS, "train.trainable", "feature_movement", "test_accuracy"]
     wanted += ["grokked_censored", "lottery_live"]
-    missing = [name for name in wanted if name not in runs]
-    if missing or len(runs) == 0:
-        raise ValueError(
-            f"there are {len(runs)} runs, without the columns {missing}: pass sweep.read(path)"
-        )
+    require(runs, wanted)
     found = runs.rename(columns=SETTINGS)
     found["grokked"] = 1.0 - found["grokked_censored"].astype(float)
     found["kind"] = [
         _kind(noise, trained)
         for noise, trained in zip(found["label_noise"], found["train.trainable"], strict=True)
     ]
-    twice = found.duplicated([*CELL, "seed"])
-    if twice.any():
-        cell = found.loc[twice, [*CELL, "seed"]].iloc[0].to_dict()
-        raise ValueError(
-            f"several runs are of {cell}: the study tells runs apart by these alone, so leave other "
-            "settings as one value"
-        )
+    check_seeds(found, CELL)
     return found
 
 

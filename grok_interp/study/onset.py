@@ -20,6 +20,7 @@ import pandas as pd
 
 from grok_interp import sweep
 from grok_interp.study import onset_events, statistics
+from grok_interp.study.cells import require
 from grok_interp.study.onset_events import (
     COMPARED,
     EVENTS,
@@ -59,12 +60,8 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Raises:
         ValueError: If there are no runs, a column is missing, or no run has checkpoints.
     """
-    missing = [name for name in ("run", "checkpoints", "split.seed", *SETTING) if name not in runs]
-    if missing or len(runs) == 0:
-        raise ValueError(
-            f"the study has {len(runs)} finished runs and no column {missing}: pass sweep.read(path) of a "
-            "sweep that was run with measure.along = true"
-        )
+    wanted = ["run", "checkpoints", "split.seed", *SETTING]
+    require(runs, wanted, " with measure.along = true")
     each = sweep.unnest(runs, "checkpoints").rename(columns=SETTING)
     found = pd.DataFrame([onset_events.of_run(run) for _, run in each.groupby("run")])
     found = found.sort_values([*KEYS, "seed"]).reset_index(drop=True)

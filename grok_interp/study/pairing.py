@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from grok_interp import sweep
+from grok_interp.study.cells import require
 from grok_interp.verdict import SMALL_EXCESS
 
 TRAINED, FROZEN, UNTRAINED = "trained", "frozen_input", "untrained"
@@ -61,13 +62,7 @@ def side_by_side(runs: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: If there are no runs, a column is missing, or no run was compared.
     """
-    needed = ["run", "test_accuracy", "comparisons", *SHORT.values()]
-    missing = [name for name in needed if name not in runs]
-    if missing or len(runs) == 0:
-        raise ValueError(
-            f"the study has {len(runs)} finished runs and no column {missing}, expected {needed}: pass "
-            "sweep.read(path) of a sweep that was run"
-        )
+    require(runs, ["run", "test_accuracy", "comparisons", *SHORT.values()])
     each = sweep.unnest(runs.assign(generalised=_generalised(runs)), "comparisons")
     each = each.rename(columns={column: name for name, column in SHORT.items()})
     each["frequency"] = each["frequency"].replace("", NONE)

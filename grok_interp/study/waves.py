@@ -22,21 +22,11 @@ from typing import Any
 import pandas as pd
 
 from grok_interp import sweep
+from grok_interp.study.cells import TRAINING as CELL
+from grok_interp.study.cells import check_seeds, require
 from grok_interp.study.statistics import over_seeds
 
 WAVES = ("square", "trapezoid", "cosine")
-CELL = [
-    "loss",
-    "optimizer",
-    "weight_decay",
-    "label_noise",
-    "lr",
-    "p",
-    "d_mlp",
-    "train_fraction",
-    "steps",
-]
-"""What tells cells apart; the runs of a cell differ in their seed alone."""
 SETTINGS = {
     "train.loss": "loss",
     "train.optimizer": "optimizer",
@@ -105,22 +95,12 @@ def _labelled(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs with settings under the names of :data:`CELL`."""
     wanted = [*SETTINGS, "run", "plateau_share", "test_accuracy", "comparisons", "checkpoints"]
     wanted += [f"r2_{wave}{end}" for wave in WAVES for end in MATRICES.values()]
-    missing = [name for name in wanted if name not in runs]
-    if missing or len(runs) == 0:
-        raise ValueError(
-            f"there are {len(runs)} runs, without the columns {missing}: pass sweep.read(path)"
-        )
+    require(runs, wanted)
     # Checkpoints have columns of the same names as the run, so settings get theirs first.
     found = runs.rename(columns=SETTINGS)
     found["binary"] = (found["plateau_share"] > BINARY).astype(float)
     found["square_over_cosine"] = found["r2_square"] - found["r2_cosine"]
-    twice = found.duplicated([*CELL, "seed"])
-    if twice.any():
-        cell = found.loc[twice, [*CELL, "seed"]].iloc[0].to_dict()
-        raise ValueError(
-            f"several runs are of {cell}: the study tells runs apart by these alone, so leave other "
-            "settings as one value"
-        )
+    check_seeds(found, CELL)
     return found
 
 
