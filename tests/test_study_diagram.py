@@ -134,8 +134,9 @@ def test_tables_survive_csv_and_are_drawn_from_it(tables: dict[str, pd.DataFrame
     }
     assert diagram.in_words(read) == diagram.in_words(tables)
     drawn = study_diagram(read)
-    assert len(drawn.data) == 6
-    excess = drawn.data[0]
+    assert len(drawn.data) == 8
+    ideal, excess = drawn.data[:2]
+    assert ideal.z - excess.z == pytest.approx(ideal.customdata[..., 3])  # frozen_input's own
     assert list(excess.x) == ["0.3", "0.6", "0.9"]
     assert list(excess.y) == ["0", "0.3", "0.6", "0.9"]
     # Rows are noises, columns fractions: at noise .9 only the last has it.

@@ -16,28 +16,34 @@ from grok_interp.figures.style import styled
 
 PLANES = {"by_fraction": "train_fraction", "by_decay": "weight_decay"}
 ROWS = {
+    "idealised_per_matrix": "idealised accuracy, per_matrix",
     "excess_per_matrix": "excess, per_matrix",
     "test_accuracy": "own accuracy, held out",
     "phase_residual": "phase residual (radians)",
 }
 """What is drawn, and its name."""
+FROZEN = {
+    "idealised_per_matrix": "floor_per_matrix",
+    "phase_residual": "phase_residual_frozen",
+}
+"""What frozen_input has of it, where the number drawn is not a difference already."""
 LIMITS = {"coloraxis": (0.0, 1.0), "coloraxis2": (0.0, math.pi / 2)}
 """Range of accuracies and of residuals; an excess below 0 has the colour of 0, and its number is written."""
 
 
 def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
-    """Excess over frozen_input, own accuracy and phase residual in each cell of both planes.
+    """Idealised accuracy, its excess over frozen_input, own accuracy and phase residual in each cell.
 
     Cells are means over seeds. Bright is high throughout, so where a network has the algorithm the first
-    rows are bright and the last is dark: residuals run from 0 to pi / 2, which is no relation. The frozen
-    control's own residual is in the number that the pointer shows. Cividis alone is the scale: its
+    rows are bright and the last is dark: residuals run from 0 to pi / 2, which is no relation. What
+    frozen_input has of it is in the number that the pointer shows. Cividis alone is the scale: its
     lightness rises with the value, so it survives being printed in grey.
 
     Args:
         tables: ``by_fraction`` and ``by_decay`` of the study.
 
     Returns:
-        Three rows of two heat maps.
+        Four rows of two heat maps.
 
     Raises:
         ValueError: If a column is missing or a cell has several rows.
@@ -46,7 +52,7 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         rows=len(ROWS),
         cols=len(PLANES),
         horizontal_spacing=0.13,
-        vertical_spacing=0.09,
+        vertical_spacing=0.07,
         # One title a row, above its first map: two would meet in a narrow window.
         subplot_titles=[title for name in ROWS.values() for title in (name, "")],
     )
@@ -58,7 +64,7 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                 "label_noise",
                 axis,
                 "n",
-                "phase_residual_frozen",
+                *FROZEN.values(),
                 *(f"{each}{end}" for each in ROWS for end in ("", "_low", "_high")),
             ],
             f'the table "{name}" of the study',
@@ -71,7 +77,7 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure.update_yaxes(type="category")
     figure.update_yaxes(title="label noise", col=1)
     figure.update_annotations(font_size=13, x=0, xanchor="left")
-    bars = {"coloraxis": ("accuracy, excess", 0.69), "coloraxis2": ("residual", 0.14)}
+    bars = {"coloraxis": ("accuracy, excess", 0.63), "coloraxis2": ("residual", 0.1)}
     colours: dict[str, Any] = {
         name: {
             "colorscale": "Cividis",
@@ -80,13 +86,13 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             "colorbar": {
                 "title": {"text": title, "side": "right"},
                 "y": y,
-                "len": 0.6 if name == "coloraxis" else 0.3,
+                "len": 0.74 if name == "coloraxis" else 0.2,
                 "thickness": 8,
             },
         }
         for name, (title, y) in bars.items()
     }
-    return styled(figure, "Where the latent algorithm ends", 900, **colours)
+    return styled(figure, "Where the latent algorithm ends", 1180, **colours)
 
 
 def _heat_map(
@@ -96,7 +102,7 @@ def _heat_map(
     wide = cells.pivot(index="label_noise", columns=axis)  # noqa: PD010
     values = wide[what].to_numpy(float)
     beside = [wide[name].to_numpy(float) for name in (f"{what}_low", f"{what}_high", "n")]
-    frozen = wide["phase_residual_frozen"].to_numpy(float)
+    frozen = wide[FROZEN.get(what, what)].to_numpy(float)
     figure.add_heatmap(
         x=[f"{value:g}" for value in wide[what].columns],
         y=[f"{value:g}" for value in wide.index],
@@ -107,7 +113,7 @@ def _heat_map(
         customdata=np.stack([*beside, frozen], axis=-1),
         hovertemplate=f"label noise %{{y}}, {axis} %{{x}}: %{{z:.3f}}, %{{customdata[0]:.3f}} to "
         "%{customdata[1]:.3f} over %{customdata[2]:.0f} seeds"
-        + ("; frozen_input %{customdata[3]:.3f}" if what == "phase_residual" else "")
+        + ("; frozen_input %{customdata[3]:.3f}" if what in FROZEN else "")
         + "<extra></extra>",
         name=what,
         coloraxis="coloraxis2" if what == "phase_residual" else "coloraxis",
