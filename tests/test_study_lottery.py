@@ -151,7 +151,7 @@ def test_what_cannot_be_told_apart_is_refused():
         analysis.tables(pd.concat([frame, frame.assign(run="other")]))
     with pytest.raises(ValueError, match=r"without the columns \['split.label_noise'\]"):
         analysis.tables(frame.drop(columns="split.label_noise"))
-    with pytest.raises(ValueError, match="0 runs"):
+    with pytest.raises(ValueError, match="0 finished runs"):
         analysis.tables(frame.iloc[:0])
 
 
