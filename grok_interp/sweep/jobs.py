@@ -70,6 +70,20 @@ def plan(sweep: Iterable[SweepRun], workers: int = 1) -> list[Job]:
     return sorted(jobs, key=lambda job: -job.work)
 
 
+def most_together(pairs: int, p: int, d_mlp: int) -> int:
+    """How many runs of one shape a job has at most; fewer where workers would have none.
+
+    Args:
+        pairs: Training pairs of a step.
+        p: Modulus.
+        d_mlp: Number of neurons.
+
+    Returns:
+        As many as stay in the cache together, at least 1 and at most :data:`MOST_TOGETHER`.
+    """
+    return min(MOST_TOGETHER, max(1, CACHED_ELEMENTS // (pairs * max(d_mlp, p))))
+
+
 def _shape(run: SweepRun) -> tuple[object, ...]:
     """What runs that train together have in common, as ``lockstep.Job.shape``, before any model is made."""
     model = replace(run.model, seed=0, init="uniform", init_scale=1.0)
@@ -80,8 +94,8 @@ def _shape(run: SweepRun) -> tuple[object, ...]:
 
 def _parts(members: Sequence[SweepRun], share: int) -> Iterator[Sequence[SweepRun]]:
     first = members[0]
-    most = max(1, CACHED_ELEMENTS // (_pairs(first) * max(first.model.d_mlp, first.model.p)))
-    most = min(MOST_TOGETHER, most, share) if first.model.dtype in STACKED_TYPES else 1
+    most = min(share, most_together(_pairs(first), first.model.p, first.model.d_mlp))
+    most = most if first.model.dtype in STACKED_TYPES else 1
     count = -(-len(members) // most)
     for i in range(count):
         yield members[i * len(members) // count : (i + 1) * len(members) // count]
