@@ -204,3 +204,16 @@ def test_figures_under_headings_are_escaped_and_carry_plotly_once() -> None:
     assert "a &lt; b &amp; c" in made
     assert made.count("Plotly.newPlot(") == 2
     assert 4_000_000 < len(made) < 6_000_000
+
+
+def test_words_of_a_section_are_paragraphs_and_lists() -> None:
+    words = "one\nand more\n\nthree < four:\n\n- a - b\n- <i>\nafter\n\n-1 is no item"
+    made = report.of_sections("t", "i", [report.Section("s", words, (), ())], "m")
+    article = made.split("<article>")[1].split("</article>")[0]
+    assert article.splitlines() == [
+        "<p>one and more</p>",
+        "<p>three &lt; four:</p>",
+        "<ul><li>a - b</li><li>&lt;i&gt;</li></ul>",
+        "<p>after</p>",
+        "<p>-1 is no item</p>",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 
 import plotly.graph_objects as go
 
@@ -13,6 +14,7 @@ from grok_interp.report.static import static
 _STYLE = """
 .figure { overflow-x: auto; }
 .figure > div { min-width: 800px; }
+article ul { margin: 0 0 .5rem; color: #555; }
 """
 
 
@@ -22,7 +24,8 @@ class Section:
 
     Attributes:
         title: Heading.
-        answer: What the figures below it allow one to say, in words.
+        answer: What the figures below it allow one to say, in words: paragraphs with blank lines between
+            them, and lists, an item a line that begins with "- ".
         tables: Plain-text tables.
         figures: Figures, in order.
     """
@@ -49,7 +52,7 @@ def of_sections(title: str, introduction: str, sections: Sequence[Section], made
     script: bool | str = True
     for section in sections:
         body.append(f"<h2>{escape(section.title)}</h2>")
-        body.append(f"<article><p>{escape(section.answer)}</p></article>")
+        body.append(f"<article>{_marked_up(section.answer)}</article>")
         body += [f'<pre tabindex="0">{escape(table)}</pre>' for table in section.tables]
         for figure in section.figures:
             body.append(
@@ -73,3 +76,19 @@ def of_sections(title: str, introduction: str, sections: Sequence[Section], made
             "</body></html>",
         ]
     )
+
+
+def _marked_up(words: str) -> str:
+    """Words as paragraphs and lists, escaped."""
+    parts = []
+    for kind, lines in groupby(words.splitlines(), _kind):
+        if kind == "item":
+            items = "".join(f"<li>{escape(line.removeprefix('- '))}</li>" for line in lines)
+            parts.append(f"<ul>{items}</ul>")
+        elif kind == "text":
+            parts.append(f"<p>{escape(' '.join(lines))}</p>")
+    return "\n".join(parts)
+
+
+def _kind(line: str) -> str:
+    return "item" if line.startswith("- ") else "text" if line.strip() else "blank"
