@@ -62,8 +62,7 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
         for reason, count in Counter(tally.failed.values()).most_common():
             print(f"  failed, {count}: {reason}")
         status = 1 if tally.failed or tally.failed_before else 0
-        found = sweep.read(out)
-        mine = found[found["run"].isin([each.name for each in wanted])].reset_index(drop=True)
+        mine = sweep.read(out, wanted)
         counts = {
             "runs": len(mine),
             "failed": len(wanted) - len(mine),

@@ -32,12 +32,16 @@ def run(config: SweepConfig, out: Path, executor: str, *, retry_failed: bool = F
     try:
         tally = sweep.run(config, out, executor, retry_failed=retry_failed)
     except KeyboardInterrupt:
-        stored = len(sweep.Store(out).statuses())
-        print(f"\n{stored} runs are in {out}; the same command goes on with the others")
+        there = sweep.Store(out).statuses()
+        stored = sum(each.name in there for each in config.expanded)
+        print(f"\n{stored} of {total} runs are in {out}; the same command goes on with the others")
         raise
     print(f"{out}: {tally}")
-    for reason, count in Counter(tally.failed.values()).most_common(MOST_REASONS):
+    reasons = Counter(tally.failed.values()).most_common()
+    for reason, count in reasons[:MOST_REASONS]:
         print(f"  failed, {count} {'run' if count == 1 else 'runs'}: {reason}")
+    if len(reasons) > MOST_REASONS:
+        print(f"  and {len(reasons) - MOST_REASONS} other reasons: grok_interp.sweep.read(failed=True)")
     if tally.failed_before:
         print("  runs that failed before are tried again with --retry-failed")
     print(f"next: grok_interp.sweep.read({str(out)!r}) gives a table with a row a run")

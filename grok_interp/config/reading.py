@@ -56,7 +56,6 @@ def read_toml(cls: type[Any], path: Path) -> Any:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: Naming the file, and the line or the key that is wrong.
-        TypeError: If ``p`` is not an int.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: pass the path of a TOML file")
@@ -64,7 +63,10 @@ def read_toml(cls: type[Any], path: Path) -> Any:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
-    return from_dict(cls, values, str(path))
+    try:
+        return from_dict(cls, values, str(path))
+    except TypeError as error:  # in a file a value of another type is a wrong value like others
+        raise ValueError(str(error)) from error
 
 
 def _check_keys(cls: type[Any], values: Any, where: str, complete: bool) -> None:

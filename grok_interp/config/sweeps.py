@@ -70,6 +70,9 @@ class MeasureConfig:
                 )
             for value in values:
                 check_choice(name, value, choices)
+            twice = [value for value, count in Counter(values).items() if count > 1]
+            if twice:
+                raise ValueError(f"{name}={list(values)} holds {twice[0]!r} twice: leave one out")
             object.__setattr__(self, name, tuple(values))
         check_count("draws", self.draws, 1)
         check_flag("all_controls", self.all_controls)
@@ -88,7 +91,7 @@ class SweepRun:
         measure: What is measured when it has ended.
 
     Raises:
-        ValueError: If the model's p is not the task's, or a seed is None or has more than 64 bits.
+        ValueError: If the model's p is not the task's, or a seed is None, or an int has more than 64 bits.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -99,13 +102,12 @@ class SweepRun:
 
     def __post_init__(self) -> None:
         check_parts(self.task, self.split, self.model)
-        for name in SEEDS:
-            part, key = name.split(".")
-            seed = getattr(getattr(self, part), key)
-            if not -(2**63) <= seed < 2**63:
-                raise ValueError(
-                    f"{name}={seed} must be an int of 64 bits, which the store has for it"
-                )
+        for part in PARTS:
+            for name, value in vars(getattr(self, part)).items():
+                if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                    raise ValueError(
+                        f"{part}.{name}={value} must be an int of 64 bits, which the store has for it"
+                    )
         if self.model.act_fn == "custom":
             raise ValueError(
                 "model.act_fn='custom' stands for a callable, which no file can hold: use a named activation"
@@ -163,15 +165,19 @@ class SweepConfig:
             raise ValueError(f"runs={self.runs!r} must be a list of tables of settings")
         axes = list(_flat(self.grid))
         grid = {name: _values(name, values) for name, values in axes}
-        runs = tuple(dict(_flat(each)) for each in self.runs)
+        listed = [list(_flat(each)) for each in self.runs]
+        runs = tuple(map(dict, listed))
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "runs", runs)
         if self.seeds is not None:
             check_count("seeds", self.seeds, 1)
         named = set(grid).union(*runs)
-        twice = sorted(
-            name for name, count in Counter(name for name, _ in axes).items() if count > 1
-        )
+        twice = [
+            name
+            for settings in (axes, *listed)
+            for name, count in Counter(name for name, _ in settings).items()
+            if count > 1
+        ]
         twice += sorted(name for each in runs for name in each if name in grid)
         if self.seeds is not None:
             twice += sorted(named.intersection(SEEDS))

@@ -46,8 +46,24 @@ def check(specification: str) -> None:
 
 
 def workers(specification: str) -> int:
-    """Jobs that run at a time, as far as the text says."""
-    return _processes(specification) or 1
+    """Jobs that can run at a time; of a Dask cluster the threads that it has now.
+
+    Args:
+        specification: As for :func:`opened`.
+
+    Returns:
+        Their number, at least 1.
+
+    Raises:
+        ValueError: If the specification is unknown.
+        ImportError: If ``dask.distributed`` is asked for and not installed.
+        OSError: If the scheduler does not answer.
+    """
+    check(specification)
+    if not specification.startswith(DASK):
+        return _processes(specification) or 1
+    with _client(specification) as client:
+        return max(1, sum(client.ncores().values()))
 
 
 @contextmanager
@@ -71,12 +87,12 @@ def opened(specification: str) -> Iterator[Executor]:
     check(specification)
     if specification == "local":
         yield InThisProcess()
-    elif _processes(specification) is not None:
-        with _pool(workers(specification)) as pool:
+    elif (processes := _processes(specification)) is not None:
+        with _pool(processes) as pool:
             yield pool
     else:
-        with _dask(f"tcp://{specification.removeprefix(DASK)}") as executor:
-            yield executor
+        with _client(specification) as client:
+            yield client.get_executor()
 
 
 def _processes(specification: str) -> int | None:
@@ -138,15 +154,16 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _dask(address: str) -> Iterator[Executor]:
+def _client(specification: str) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError:
         raise ImportError(
             "dask.distributed is not installed: pip install 'grok-interp[cluster]'"
         ) from None
+    address = f"tcp://{specification.removeprefix(DASK)}"
     client = Client(address, set_as_default=False)  # OSError if nobody answers in its time
     try:
-        yield client.get_executor()
+        yield client
     finally:
         client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 import warnings
@@ -57,7 +58,7 @@ def plan(sweep: Iterable[SweepRun], workers: int = 1) -> list[Job]:
 
     Args:
         sweep: Distinct runs.
-        workers: How many jobs can run at a time; none should be without for the sake of larger stacks.
+        workers: How many jobs can run at a time; none has more runs than an even share of them.
 
     Returns:
         Jobs of nearly equal size; networks that would leave the cache together have one each.
@@ -130,7 +131,7 @@ def train_and_measure(job: Job, path: Path, attempt: str = "") -> Path:
         OSError: If the file cannot be written, as on a full disk.
     """
     store = Store(path)
-    if store.statuses().keys() >= set(job.names):  # this job ran before, and nobody heard of it
+    if store.has(job.names):  # this job ran before, and nobody heard of it
         return store.folder
     return store.write(_rows(job))
 
@@ -140,9 +141,8 @@ def _rows(job: Job) -> list[dict[str, Any]]:
     about = {"versions": json.dumps(runs.versions())}
     try:
         trained = _train(job.runs)
-    except OSError:
-        raise
     except Exception as error:  # whatever it is, it is this job's alone
+        _check_no_file_failed(error)
         if len(job.runs) > 1:  # together they may be too much, or one of them spoils it for all
             return [row for single in job.alone for row in _rows(single)]
         return [failed(job.runs[0], _reason(error), seconds=_since(started), **about)]
@@ -180,10 +180,15 @@ def _measured(run: SweepRun, trajectory: Trajectory) -> dict[str, Any]:
         return failed(run, trajectory.ended.removeprefix(training.FAILED))
     try:
         return finished(run, outcomes.of(trajectory, run.measure), reason=trajectory.ended)
-    except OSError:
-        raise
     except Exception as error:  # as above
+        _check_no_file_failed(error)
         return failed(run, _reason(error))
+
+
+def _check_no_file_failed(error: Exception) -> None:
+    """Raise an error of a file or a disk again, which is no run's; what has no memory is."""
+    if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+        raise error
 
 
 def _reason(error: Exception) -> str:

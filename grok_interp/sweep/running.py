@@ -52,6 +52,7 @@ def run(
     out: Path | str,
     executor: Executor | str = "local",
     *,
+    workers: int | None = None,
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Tally:
@@ -66,6 +67,8 @@ def run(
         executor: Where jobs run: any ``concurrent.futures.Executor``, whose workers must see ``out`` under
             the same path, or text as for :func:`.executors.opened`. Of an executor made here, a process
             that a run kills is replaced, and the run is stored as failed.
+        workers: How many jobs can run at a time, among whom few runs are shared out. None asks the executor
+            if it is given as text, and takes 1 otherwise.
         retry_failed: Whether runs that failed before run again.
         progress: Whether to show a bar.
 
@@ -88,7 +91,8 @@ def run(
         if retry_failed:
             store.forget_failed({each.name for each in runs})
         there = store.statuses()
-        workers = executors.workers(executor) if isinstance(executor, str) else 1
+        if workers is None:
+            workers = executors.workers(executor) if isinstance(executor, str) else 1
         jobs = remaining(runs, store.path, workers)
         tally = Tally(
             skipped=sum(there.get(each.name) == FINISHED for each in runs),
@@ -102,7 +106,8 @@ def run(
                 if lost:
                     raise RuntimeError(
                         f"the executor broke with {sum(len(job.runs) for job in lost)} runs to go: make "
-                        f"another one, and the same call goes on ({tally})"
+                        f"another one, and the same call goes on ({tally}); if a run breaks each of them, "
+                        "executor='processes:1' finds it and stores it as failed"
                     )
     return tally
 
@@ -117,7 +122,7 @@ def remaining(
     Args:
         sweep: The runs.
         out: Directory of the store, which need not be there yet.
-        workers: How many jobs can run at a time, if it is known; there are so many, given the runs.
+        workers: How many jobs can run at a time; none has more runs than an even share of them.
 
     Returns:
         Jobs, the longest first.
@@ -170,8 +175,8 @@ class _Bar:
     def ended(self, job: Job, failures: dict[str, str]) -> None:
         self.tally.failed |= failures
         self.tally.finished += len(job.runs) - len(failures)
-        self._bar.update(len(job.runs))
         self._show()
+        self._bar.update(len(job.runs))
 
     def _show(self) -> None:
         tally = self.tally
@@ -187,29 +192,33 @@ def _run_and_survive(jobs: Sequence[Job], store: Store, specification: str, bar:
     """Run jobs in executors of our own, and find the run that kills its process.
 
     A pool does not say which job a dead process had. It hands jobs out in their order, so it is one of the
-    first that are left, as many as there are processes; each of their runs is tried by itself.
+    first that are left, as many as there are processes.
     """
     left = list(jobs)
     while left:
         with executors.opened(specification) as executor:
             lost = _run_jobs(left, store, executor, bar)
         left = _not_stored(lost, store, bar)
-        count = executors.workers(specification)
-        suspects, left = left[:count], left[count:]
-        _find_killers([single for job in suspects for single in job.alone], store, bar)
+        if left:
+            count = executors.workers(specification)
+            suspects, left = left[:count], left[count:]
+            _find_killers(suspects, store, bar)
 
 
-def _find_killers(singles: Sequence[Job], store: Store, bar: _Bar) -> None:
-    """Run jobs of one run, one after another in one process: it dies of the first that is left.
+def _find_killers(suspects: Sequence[Job], store: Store, bar: _Bar) -> None:
+    """Run jobs one after another in one process: it dies of the first that is left.
 
-    A process begins only when another has died, since to begin takes longer than most runs.
+    That job's runs are then tried by themselves. A process begins only when another has died, since to begin
+    takes longer than most runs.
     """
-    while singles:
+    while suspects:
         with executors.opened("processes:1") as executor:
-            lost = _not_stored(_run_jobs(singles, store, executor, bar), store, bar)
-        if lost:
+            lost = _not_stored(_run_jobs(suspects, store, executor, bar), store, bar)
+        if lost and len(lost[0].runs) > 1:
+            _find_killers(lost[0].alone, store, bar)
+        elif lost:
             _store_as_killed(lost[0], store, bar)
-        singles = lost[1:]
+        suspects = lost[1:]
 
 
 def _not_stored(lost: Sequence[Job], store: Store, bar: _Bar) -> list[Job]:
@@ -278,8 +287,9 @@ def _run_jobs(jobs: Sequence[Job], store: Store, executor: Executor, bar: _Bar) 
     for job in killers:
         if len(jobs) == len(job.runs) == 1:
             _store_as_killed(job, store, bar)
-        else:  # Dask blames all jobs that the worker had been given: by itself this one may do well
-            lost += _run_jobs(job.alone, store, executor, bar)
+        else:  # Dask blames all jobs that the worker had been given: by itself a run may do well
+            for single in job.alone:
+                lost += _run_jobs([single], store, executor, bar)
     return lost
 
 

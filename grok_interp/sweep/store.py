@@ -2,7 +2,9 @@
 
 A directory holds ``runs/*.parquet``, a file for each job, written aside and renamed. Equal runs are stored
 once, whatever job they come in and however often it ran: a writer holds a lock, looks which runs are there,
-and adds the others. Other programs read it too, as DuckDB does::
+and adds the others. A file changes only where failed runs are taken out of it, and ``runs/.rewritten`` with
+it: so each process reads a file once, and its name alone after that. Other programs read it too, as DuckDB
+does::
 
     select "split.label_noise", avg(excess_per_matrix) from 'out/runs/*.parquet'
     where status = 'finished' group by all order by all
@@ -12,11 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
+from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
@@ -25,11 +29,13 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from grok_interp import files, outcomes
-from grok_interp.config import SweepRun, from_dict, to_dict
+from grok_interp.config import SweepConfig, SweepRun, from_dict, to_dict
 
 FINISHED = "finished"
 FAILED = "failed"
-FOLDER = "runs"
+FOLDER, ENDING = "runs", ".parquet"
+REWRITTEN = ".rewritten"
+"""A file that changes when others are rewritten."""
 NESTED = {"comparisons": outcomes.COMPARISON, "checkpoints": outcomes.CHECKPOINT}
 """Columns that are lists of records, and the fields of these."""
 ABOUT = {
@@ -59,11 +65,12 @@ class Store:
         """Refuse a directory that holds something else; ``FileExistsError``."""
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file: choose another directory for the sweep")
-        inside = {each.name for each in self.path.iterdir()} if self.path.is_dir() else set()
-        others = sorted(name for name in inside if not name.startswith("."))
-        if others and FOLDER not in others:
+        others = _visible(self.path)
+        strange = [name for name in _visible(self.folder) if not name.endswith(ENDING)]
+        if (others and FOLDER not in others) or strange:
             raise FileExistsError(
-                f"{self.path} holds {', '.join(others[:3])} and no sweep: choose another directory"
+                f"{self.folder if strange else self.path} holds {', '.join((strange or others)[:3])} "
+                "and no sweep: choose another directory"
             )
 
     @contextmanager
@@ -94,10 +101,26 @@ class Store:
             ValueError: Naming a file that is damaged.
         """
         found: dict[str, str] = {}
-        for file in self._files():
-            about = file.stat()
-            found |= _statuses(file, about.st_mtime_ns, about.st_size)
+        for each in self._known().values():
+            found |= each
         return found
+
+    def has(self, names: Sequence[str]) -> bool:
+        """Whether all these runs are here.
+
+        Args:
+            names: Runs that may have been written together, in their order.
+
+        Returns:
+            The answer, at once if a file of just these runs is here.
+
+        Raises:
+            ValueError: Naming a file that is damaged.
+        """
+        wanted = set(names)
+        together = self._tables(["run"], [self._file(names).name])
+        written = any(wanted.issubset(table["run"].to_pylist()) for _, table in together)
+        return written or wanted.issubset(self.statuses())
 
     def failures(self, names: Collection[str], file: Path | None = None) -> dict[str, str]:
         """Why runs failed, by name, of those among ``names`` that did.
@@ -110,14 +133,18 @@ class Store:
             Reasons.
         """
         found = {}
-        for each in self._files() if file is None or file.is_dir() else [file]:
-            for row in _read(each, ["run", "status", "reason"]).to_pylist():
+        everywhere = file is None or file.is_dir()
+        places = self._names() if everywhere else [file.name]
+        for _, table in self._tables(["run", "status", "reason"], places):
+            for row in table.to_pylist():
                 if row["run"] in names and row["status"] == FAILED:
                     found[row["run"]] = row["reason"]
         return found
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Add those of the rows whose runs are not here yet, as one file.
+
+        A run that failed and then finished, as one may whose worker was given up too early, has finished.
 
         Args:
             rows: From :func:`finished` and :func:`failed`.
@@ -127,54 +154,89 @@ class Store:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.statuses()  # of thousands of files this takes seconds, for which nobody else should wait
+        finished = {row["run"] for row in rows if row["status"] == FINISHED}
         with self._writing():
             known = self.statuses()
-            fresh = [row for row in rows if row["run"] not in known]
+            late = {name for name in finished if known.get(name) == FAILED}
+            if late:
+                self._take_out(late)
+            fresh = [row for row in rows if row["run"] not in known or row["run"] in late]
             return self._add(fresh) if fresh else self.folder
 
     def forget_failed(self, names: Collection[str]) -> None:
         """Take those of the runs out that failed, so that they run again; those of other sweeps stay."""
-        chosen = pa.array(sorted(names), pa.string())
         with self._writing():
-            for file in self._files():
-                table = _read(file, None)
-                here = pc.is_in(table["run"], chosen)
-                keep = pc.invert(pc.and_(here, pc.equal(table["status"], FAILED)))
-                if not pc.all(keep).as_py():
-                    left = table.filter(keep)
-                    if len(left):
-                        with files.written_aside(file) as temporary:
-                            pq.write_table(left, temporary)
-                    else:
-                        file.unlink()
+            self._take_out({name for name in names if self.statuses().get(name) == FAILED})
+
+    def _take_out(self, names: Collection[str]) -> None:
+        chosen = pa.array(sorted(names), pa.string())
+        places = [name for name, runs in self._known().items() if not runs.keys().isdisjoint(names)]
+        self._mark_rewritten()  # before it as well, since a crash may come between
+        for place, table in self._tables(None, places):
+            left = table.filter(pc.invert(pc.is_in(table["run"], chosen)))
+            if len(left):
+                with files.written_aside(self.folder / place) as temporary:
+                    pq.write_table(left, temporary)
+            else:
+                (self.folder / place).unlink()
+        self._mark_rewritten()
+
+    def _mark_rewritten(self) -> None:
+        files.write_text(self.folder / REWRITTEN, uuid4().hex)
+
+    def _known(self) -> dict[str, dict[str, str]]:
+        """Runs and their statuses by file; each process reads a file once, unless some were rewritten."""
+        mark = self.folder / REWRITTEN
+        cache = _cache(self.folder.absolute(), mark.read_text() if mark.exists() else "")
+        names = self._names()
+        for name, table in self._tables(
+            ["run", "status"], [each for each in names if each not in cache]
+        ):
+            runs = table.to_pydict()
+            cache[name] = dict(zip(runs["run"], runs["status"], strict=True))
+        return {name: cache[name] for name in names if name in cache}
+
+    def _names(self) -> list[str]:
+        return [name for name in _visible(self.folder) if name.endswith(ENDING)]
+
+    def _tables(
+        self, columns: list[str] | None, names: Iterable[str]
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Files by name; those of failed runs may be taken away meanwhile."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield name, _read(self.folder / name, columns)
 
     def _add(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        names = ",".join(row["run"] for row in rows)
-        name = hashlib.sha256(names.encode()).hexdigest()[:16]
-        columns = schema()
+        file = self._file([row["run"] for row in rows])
+        columns, job = schema(), {"job": file.stem}
         table = pa.Table.from_pylist(
-            [{column: row.get(column) for column in columns.names} | {"job": name} for row in rows],
+            [{column: row.get(column) for column in columns.names} | job for row in rows],
             schema=columns,
         )
-        file = self.folder / f"{name}.parquet"
         with files.written_aside(file) as temporary:
             pq.write_table(table, temporary)
         return file
 
-    def _files(self) -> list[Path]:
-        return sorted(
-            file for file in self.folder.glob("*.parquet") if not file.name.startswith(".")
-        )
+    def _file(self, names: Sequence[str]) -> Path:
+        digest = hashlib.sha256(",".join(names).encode()).hexdigest()
+        return self.folder / f"{digest[:16]}{ENDING}"
 
     def _writing(self) -> FileLock:
         return FileLock(self.folder / ".lock")
 
 
-def read(path: Path | str, *, failed: bool = False) -> pd.DataFrame:
+def read(
+    path: Path | str,
+    sweep: SweepConfig | Iterable[SweepRun] | None = None,
+    *,
+    failed: bool = False,
+) -> pd.DataFrame:
     """The runs of a sweep, also while it is going on.
 
     Args:
         path: The sweep's directory.
+        sweep: Which runs, of a store that several sweeps share; None for all that are there.
         failed: Whether to give the runs that failed, with their reasons, and not those that finished.
 
     Returns:
@@ -191,9 +253,12 @@ def read(path: Path | str, *, failed: bool = False) -> pd.DataFrame:
             f"{path} holds no sweep: pass the directory that grok-interp sweep wrote to (--out)"
         )
     columns = schema()
-    tables = [_fitted(_read(file, None), columns) for file in store._files()]
+    tables = [_fitted(table, columns) for _, table in store._tables(None, store._names())]
     table = pa.concat_tables(tables) if tables else columns.empty_table()
     kept = table.filter(pc.equal(table["status"], FAILED if failed else FINISHED))
+    if sweep is not None:
+        runs = sweep.expanded if isinstance(sweep, SweepConfig) else sweep
+        kept = kept.filter(pc.is_in(kept["run"], pa.array([run.name for run in runs], pa.string())))
     frame: pd.DataFrame = kept.to_pandas()
     return frame.sort_values("run", kind="stable", ignore_index=True)
 
@@ -290,11 +355,16 @@ def _fitted(table: pa.Table, columns: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=columns)
 
 
-@cache
-def _statuses(file: Path, modified: int, size: int) -> dict[str, str]:
-    """The runs of one file; each process reads it once, unless it has been written anew."""
-    columns = _read(file, ["run", "status"])
-    return dict(zip(columns["run"].to_pylist(), columns["status"].to_pylist(), strict=True))
+@lru_cache(maxsize=16)
+def _cache(folder: Path, rewritten: str) -> dict[str, dict[str, str]]:
+    """What this process has read of a store, until files of it are rewritten."""
+    return {}
+
+
+def _visible(folder: Path) -> list[str]:
+    """Names in a folder but for hidden ones, in order; none of what is no folder."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def _read(file: Path, columns: list[str] | None) -> pa.Table:
@@ -302,7 +372,7 @@ def _read(file: Path, columns: list[str] | None) -> pa.Table:
         # Not read_table, which looks for a dataset and reads the folder's other files.
         with pq.ParquetFile(file) as opened:
             return opened.read(columns)
-    except (pa.ArrowInvalid, OSError) as error:
+    except pa.ArrowInvalid as error:
         raise ValueError(
             f"{file} is not a whole Parquet file ({error}): remove it, and its runs are trained again"
         ) from error
