@@ -94,17 +94,17 @@ def test_parts_add_up_and_differences_are_taken_within_runs(tables) -> None:
                 part: value(parts, frequency=mode, pairs=pairs, part=part)
                 for part in headline.PARTS
             }
-            terms = (headline.PRIOR, headline.READOUT, headline.LEARNED)
+            terms = (headline.INITIAL, headline.READOUT, headline.TRAINING)
             assert sum(found[part]["mean"] for part in terms) == pytest.approx(
                 found[headline.SUM]["mean"]
             )
             # Both networks move with the seed, their difference does not: its interval is a point.
-            learned = found[headline.LEARNED]
+            learned = found[headline.TRAINING]
             assert (learned["mean"], learned["n"]) == (pytest.approx(0.1), 3)
             assert learned["high"] - learned["low"] < 1e-12
             trained = found[headline.SUM]
             assert trained["low"] < trained["mean"] - 0.004
-    assert value(parts, frequency="joint", pairs="all", part=headline.REFIT)["mean"] == (
+    assert value(parts, frequency="joint", pairs="all", part=headline.OF_W_IN)["mean"] == (
         pytest.approx(0.85 - 0.8 - 0.01)
     )
     own = value(parts, pairs="held out", part="own accuracy, nothing replaced: trained")
@@ -118,7 +118,7 @@ def test_what_generalised_is_counted_and_left_out(tables) -> None:
     for name in ("pair", "decomposition", "idealised"):
         pd.testing.assert_frame_equal(with_lucky[name], tables[name])
     assert with_lucky["seeds"]["generalised"].tolist() == [False] * 3 + [True]
-    assert "Of 4 networks 3 did not generalise" in headline.in_words(with_lucky)
+    assert "3 of 4 networks did not generalise" in headline.in_words(with_lucky)
     with pytest.raises(ValueError, match=r"all 1 networks have held-out.*more label noise"):
         headline.tables(lucky)
 
@@ -139,6 +139,7 @@ def test_the_published_pair_is_a_row_of_its_own(tables) -> None:
     assert (row["own"], row["idealised"]) == (0.0023, 0.955)
     assert "published" in row["source"]
     assert np.isnan(row["idealised_low"])
+    assert pair.loc[pair["source"] == "measured", "chance"].to_numpy() == pytest.approx(1 / 59)
     joint = value(pair, frequency="joint", network="frozen_input")
     assert (joint["own"], joint["idealised"]) == (pytest.approx(0.006), pytest.approx(0.81))
 
@@ -158,11 +159,11 @@ def test_two_settings_are_kept_apart() -> None:
             0.97,
             0.97,
             "not to be told from nil",
-            "So there the figure needs no trained input weights",
+            "So such a pair needs no trained input weights",
         ),
-        (0.97, 0.30, "large", "no control makes that figure"),
-        (0.97, 0.94, "small", "no control makes that figure"),
-        (0.60, 0.97, "negative", "So there the figure needs no trained input weights"),
+        (0.97, 0.30, "large", "no control makes such a pair"),
+        (0.97, 0.94, "small", "no control makes such a pair"),
+        (0.60, 0.97, "negative", "So such a pair needs no trained input weights"),
     ],
 )
 def test_words_follow_the_numbers(trained, frozen, size, published) -> None:
@@ -170,9 +171,63 @@ def test_words_follow_the_numbers(trained, frozen, size, published) -> None:
     said = headline.in_words(
         headline.tables(pd.DataFrame([run(s, networks=networks) for s in (0, 1)]))
     )
-    assert f"from learned input structure, which is {size};" in said
+    assert f"from training of W_in and W_out, {size}." in said
     assert published in said
-    assert f"In joint mode {trained:.3f} is the sum of" in said
+    assert f"- joint, {trained:.3f}: 0.020 [0.020, 0.020] from idealised untrained weights" in said
+    assert "chance is 0.017" in said
+    assert "the trained networks: own 0.002 [0.002, 0.002], below chance" in said
+
+
+@pytest.mark.parametrize(
+    ("idealised", "own", "makes"),
+    [
+        ([0.96, 0.96], 0.006, True),
+        ([0.5, 0.98], 0.006, False),  # an interval that gets there, and a mean that does not
+        ([0.96, 0.96], 0.4, False),  # a control that generalises
+    ],
+)
+def test_the_published_pair_takes_both_of_its_numbers(idealised, own, makes) -> None:
+    runs = pd.DataFrame(
+        [run(s, networks=IDEAL | {"frozen_input": each}) for s, each in enumerate(idealised)]
+    )
+    for made in runs["comparisons"]:
+        made[1]["held_out"] = own
+    said = headline.in_words(headline.tables(runs))
+    assert ("such a pair needs no trained input weights" in said) == makes
+    assert ("Neither idealization nor the fitted read-out does it alone" in said) == (own < 0.05)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "size"),
+    [
+        (0.11, 0.55, "large"),
+        (0.01, 0.09, "small"),
+        (0.05, 0.55, "positive, of unclear size"),
+        (-0.05, 0.55, "not to be told from nil"),
+        (-0.55, -0.05, "negative"),
+        (np.nan, np.nan, "of one seed"),
+    ],
+)
+def test_a_size_is_that_of_the_whole_interval(low, high, size) -> None:
+    assert pairing.verdict_on((low + high) / 2, low, high) == size
+
+
+def test_a_side_of_chance_is_that_of_the_whole_interval() -> None:
+    def side(low, high):
+        row = pd.Series({"mean": (low + high) / 2, "low": low, "high": high})
+        return pairing.beside_chance(row, 0.1)
+
+    assert side(0.05, 0.09) == "below chance"
+    assert side(0.11, 0.12) == "above chance"
+    assert side(0.09, 0.12) == "not to be told from chance"
+
+
+@pytest.mark.parametrize("column", ["train.lr", "task.operation"])
+def test_a_seed_counts_once(column) -> None:
+    both = [some().assign(**{column: each}) for each in ("add", "subtract")]
+    runs = pd.concat(both, ignore_index=True).assign(run=lambda each: each.index.astype(str))
+    with pytest.raises(ValueError, match=r"several runs are of .*'seed': 0.*by these alone"):
+        headline.tables(runs)
 
 
 def test_what_was_not_measured_is_named() -> None:
@@ -199,7 +254,7 @@ def test_products_with_zero_do_not_count_as_generalising() -> None:
     both = pd.DataFrame(
         [run(0, 0.06, **{"task.operation": name}) for name in ("add", "multiply")]
     ).assign(run=["a", "m"])
-    found = pairing.side_by_side(both).groupby("run")["generalised"].first()
+    found = pairing.side_by_side(both, ["operation"]).groupby("run")["generalised"].first()
     assert found.to_dict() == {"a": True, "m": False}
 
 
@@ -225,6 +280,6 @@ def test_the_figure_draws_the_tables_and_survives_a_csv(tables) -> None:
         "W_in alone, square": 0.05,
         "W_out alone, cosine": 0.025,
     }
-    assert {shape.x0 for shape in figure.layout.shapes} == {0.0023, 0.955, 0}
+    assert {shape.x0 for shape in figure.layout.shapes} == {0.0023, 0.955, 0, 1 / 59}
     with pytest.raises(ValueError, match=r"no table 'pair'"):
         draw({})

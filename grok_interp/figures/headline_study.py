@@ -22,9 +22,9 @@ from grok_interp.figures.style import (
 MODES = ("per_matrix", "input", "joint")
 NETWORKS = {
     "idealised": "sum: trained",
-    "untrained": "prior alone: untrained",
-    "random_phase": "another reading of the prior: random_phase",
-    "permuted_output": "another reading of the prior: permuted_output",
+    "untrained": "idealised untrained weights: untrained",
+    "random_phase": "idealised with phases at random: random_phase",
+    "permuted_output": "idealised with neurons paired at random: permuted_output",
 }
 """Rows of the upper panels that are parts of the decomposition, from the top but for frozen_input."""
 EXCESS = Series(HARD_CONTROL, "solid", "diamond-open")
@@ -42,8 +42,8 @@ def study_headline(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         tables: ``study.headline.tables``, as computed or read from its CSVs.
 
     Returns:
-        A column of panels for each frequency mode, two rows of panels for each setting, and the
-        published pair as dotted lines.
+        A column of panels for each frequency mode, two rows of panels for each setting, the published
+        pair as dotted lines, and chance as a dashed one.
 
     Raises:
         ValueError: If a table or column is missing.
@@ -52,7 +52,7 @@ def study_headline(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         if name not in tables:
             raise ValueError(f"there is no table {name!r}: pass study.headline.tables(runs)")
     pair, parts, idealised = (tables[name] for name in ("pair", "decomposition", "idealised"))
-    require(pair, ["source", "setting", "frequency", "network", "own", "idealised"], "table pair")
+    require(pair, ["source", "setting", "frequency", "network", "own", "chance"], "table pair")
     require(
         parts, ["setting", "frequency", "pairs", "part", "mean", "low", "high"], "decomposition"
     )
@@ -79,11 +79,13 @@ def study_headline(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             _networks(figure, measured, parts, setting, mode, where)
             for value in (published["own"], published["idealised"]):
                 figure.add_vline(x=value, line={"color": CHANCE, "dash": "dot"}, **where)
+            chance = measured.loc[measured["setting"] == setting, "chance"].iloc[0]
+            figure.add_vline(x=chance, line={"color": CHANCE, "dash": "dash", "width": 1}, **where)
             below = {"row": 2 * index + 2, "col": col}
             excess = ways[setting][ways[setting]["frequency"] == mode]
             _points(figure, excess.assign(y=excess["way"]), EXCESS, below)
             figure.add_vline(x=0, line={"color": CHANCE, "width": 1}, **below)
-    explain(figure, "line-ns-open", "dotted: published pair")
+    explain(figure, "line-ns-open", "dotted: published pair; dashed: chance")
     figure.update_xaxes(range=[-0.05, 1.08], title_font_size=11, tickvals=[0, 0.5, 1])
     for row in range(1, 2 * len(settings) + 1):
         title = "accuracy" if row % 2 else "excess over<br>frozen_input"

@@ -3,15 +3,18 @@
 arXiv 2603.23784 reports 95.5% from a model whose own accuracy is 0.23%. With means over seeds of networks
 that did not generalise, the idealised accuracy of a frequency mode is a sum::
 
-    trained = untrained + (frozen_input - untrained) + (trained - frozen_input)
-              prior       fitted read-out              learned input structure
+    trained = untrained                + (frozen_input - untrained)     + (trained - frozen_input)
+              idealised initial weights  a fitted read-out, idealised     training of W_in and W_out
 
-The first term is what idealization makes of initial weights; the second what a read-out fitted to random
-input weights adds, where no wave was learned and the mode selects those that happen to be there; only
-the third is due to trained input weights.
+The first term stands beside chance, 1/p, which is all that idealization makes of initial weights. The second
+belongs to the read-out and idealization together: fitted to random input weights the read-out makes no
+accuracy by itself, and idealization none without it. The third is all that training does more: to W_in, and
+to W_out, which is AdamW's here and a ridge regression's in the control. ``refitted_readout`` has the trained
+W_in with a read-out fitted as the control's is, and so tells what W_in holds.
 
-What is not evidence: the published pair alone, in a mode whose frozen_input reaches it too. And the last term
-is about W_in and W_out together, which are trained together; ``refitted_readout`` tells them apart.
+What is not evidence: the published pair alone, in a mode whose frozen_input makes it too; and a term as the
+share of its cause. The sum is taken in one order, and what two causes do together only is in the term of the
+second.
 """
 
 from __future__ import annotations
@@ -23,35 +26,41 @@ import pandas as pd
 from grok_interp.study import pairing
 from grok_interp.study.cells import PUBLISHED
 from grok_interp.study.pairing import (
+    CHANCE,
     FROZEN,
     NONE,
+    NOT_GENERALISED,
     OWN,
     TRAINED,
     UNTRAINED,
     WAY,
+    beside_chance,
     figures,
     verdict_on,
 )
 from grok_interp.study.statistics import over_seeds
 
 MODES = ["per_matrix", "input", "joint"]
-PRIORS = [UNTRAINED, "random_phase", "permuted_output"]
-"""Readings of "the prior alone": what idealization makes of weights that hold no answer."""
+NO_ANSWER = [UNTRAINED, "random_phase", "permuted_output"]
+"""Weights that hold no answer: what idealization makes of them is its own."""
 REFITTED = "refitted_readout"
 SOURCE = "published: arXiv 2603.23784, its setting is not stated with the pair"
 PARTS: dict[str, Callable[[pd.DataFrame], pd.Series[float]]] = {
-    "prior alone: untrained": lambda row: row[UNTRAINED],
-    "fitted read-out: frozen_input - untrained": lambda row: row[FROZEN] - row[UNTRAINED],
-    "learned input structure: trained - frozen_input": lambda row: row[TRAINED] - row[FROZEN],
+    "idealised untrained weights: untrained": lambda row: row[UNTRAINED],
+    "fitted read-out together with idealization: frozen_input - untrained": lambda row: (
+        row[FROZEN] - row[UNTRAINED]
+    ),
+    "training of W_in and W_out: trained - frozen_input": lambda row: row[TRAINED] - row[FROZEN],
     "sum: trained": lambda row: row[TRAINED],
-    "another reading of the prior: random_phase": lambda row: row["random_phase"],
-    "another reading of the prior: permuted_output": lambda row: row["permuted_output"],
-    "trained W_in, fresh read-out: refitted_readout - frozen_input": lambda row: (
+    "idealised with phases at random: random_phase": lambda row: row["random_phase"],
+    "idealised with neurons paired at random: permuted_output": lambda row: row["permuted_output"],
+    "training of W_in, a read-out fitted to either: refitted_readout - frozen_input": lambda row: (
         row[REFITTED] - row[FROZEN]
     ),
 }
-PRIOR, READOUT, LEARNED, SUM, *_, REFIT = PARTS
+INITIAL, READOUT, TRAINING, SUM, *_, OF_W_IN = PARTS
 """The first three add up to the fourth."""
+ENDS = ["mean", "low", "high"]
 OWN_PARTS: dict[str, Callable[[pd.DataFrame], pd.Series[float]]] = {
     "own accuracy, nothing replaced: trained": lambda row: row[TRAINED],
     "own accuracy, nothing replaced: frozen_input": lambda row: row[FROZEN],
@@ -71,17 +80,18 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         By name:
 
         - ``pair``: own accuracy on held-out pairs and idealised accuracy over all pairs, published and
-          measured, by setting, frequency mode and network;
+          measured, by setting, frequency mode and network, with chance;
         - ``decomposition``: :data:`PARTS` by mode, and own accuracies where the mode is "none";
         - ``idealised``: trained, frozen_input and their paired difference ``excess`` by mode, waveforms and
           what was replaced;
         - ``seeds``: a row a run, with those that generalised, which the other tables leave out.
 
     Raises:
-        ValueError: If there are no runs, a control or mode was not measured, or all runs generalised.
+        ValueError: If there are no runs, a control or mode was not measured, two runs of a setting have
+            one seed, or all runs generalised.
     """
     compared = pairing.side_by_side(runs)
-    pairing.demand(compared, [TRAINED, FROZEN, *PRIORS, REFITTED], MODES)
+    pairing.demand(compared, [TRAINED, FROZEN, *NO_ANSWER, REFITTED], MODES)
     seeds = _seeds(compared, runs)
     compared = compared[~compared["generalised"]]
     if len(compared) == 0:
@@ -94,7 +104,7 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         columns="missing"
     )
     return {
-        "pair": _pair(idealised),
+        "pair": _pair(idealised, compared.groupby("setting")[CHANCE].first()),
         "decomposition": _decomposition(compared),
         "idealised": idealised,
         "seeds": seeds,
@@ -102,13 +112,13 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
-    """What the numbers show and do not show, a paragraph a setting.
+    """What the numbers show and do not show, setting by setting.
 
     Args:
         tables: :func:`tables`.
 
     Returns:
-        Plain text.
+        Paragraphs and lists, with a blank line between.
     """
     said = [_in_words(tables, setting) for setting in tables["seeds"]["setting"].unique()]
     said.append(
@@ -136,7 +146,7 @@ def _seeds(compared: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["setting", "seed"]).reset_index(drop=True)
 
 
-def _pair(idealised: pd.DataFrame) -> pd.DataFrame:
+def _pair(idealised: pd.DataFrame, chance: pd.Series[float]) -> pd.DataFrame:
     """Own and idealised accuracy of each network, the published pair in a row of its own."""
     own = idealised[(idealised["replaced"] == NONE) & (idealised["pairs"] == "held out")]
     ideal = pairing.standard(idealised)
@@ -148,7 +158,7 @@ def _pair(idealised: pd.DataFrame) -> pd.DataFrame:
     for setting in ideal["setting"].unique():
         for mode in MODES:
             for network in (TRAINED, FROZEN):
-                row = {"source": "measured", "setting": setting}
+                row = {"source": "measured", "setting": setting, CHANCE: chance[setting]}
                 row |= {"frequency": mode, "network": network}
                 for name, frame, frequency in (("own", own, NONE), ("idealised", ideal, mode)):
                     value = pairing.one_row(
@@ -160,7 +170,7 @@ def _pair(idealised: pd.DataFrame) -> pd.DataFrame:
     columns = ["source", "setting", "frequency", "network"]
     columns += [name + end for name in PUBLISHED for end in ("", "_low", "_high")]
     # The published pair's number of seeds is not known; a column with a gap is of floats in a CSV.
-    return pd.DataFrame(rows, columns=[*columns, "seeds"]).astype({"seeds": float})
+    return pd.DataFrame(rows, columns=[*columns, CHANCE, "seeds"]).astype({"seeds": float})
 
 
 def _decomposition(compared: pd.DataFrame) -> pd.DataFrame:
@@ -175,68 +185,101 @@ def _decomposition(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_words(tables: Mapping[str, pd.DataFrame], setting: str) -> str:
-    pair, parts, seeds = tables["pair"], tables["decomposition"], tables["seeds"]
+    pair, seeds = tables["pair"], tables["seeds"]
     seeds = seeds[seeds["setting"] == setting]
     left_out = int(seeds["generalised"].sum())
     count = len(seeds) - left_out
     start = (
-        f"Setting {setting}. Of {len(seeds)} networks {count} did not generalise (held-out accuracy "
-        f"below {pairing.NOT_GENERALISED}); {left_out} did, and only the others count here."
+        f"Setting {setting}: {count} of {len(seeds)} networks did not generalise (held-out accuracy below "
+        f"{NOT_GENERALISED})"
     )
     if count == 0:
-        return start
-
-    def accuracy(name: str, mode: str, network: str) -> str:
-        row = pairing.one_row(pair, setting=setting, frequency=mode, network=network)
-        return figures(
-            pd.Series({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
-        )
-
+        return f"{start}, and nothing can be said of such."
+    if left_out:
+        start += f", and the {left_out} that did are left out"
+    rows = pair[pair["setting"] == setting]
+    chance = float(rows[CHANCE].iloc[0])
     said = [
-        start,
-        f"They score {accuracy('own', MODES[0], TRAINED)} on held-out pairs (mean and 95% bootstrap interval "
-        "over seeds); idealised with square waves in and cosines out, over all pairs: "
-        + "; ".join(f"{accuracy('idealised', mode, TRAINED)} in {mode} mode" for mode in MODES)
-        + ".",
-        f"Frozen random input weights with a read-out fitted to the same labels score "
-        f"{accuracy('own', MODES[0], FROZEN)}, and idealised "
-        + "; ".join(f"{accuracy('idealised', mode, FROZEN)} ({mode})" for mode in MODES)
-        + ".",
-        _beside_the_published(pair, setting),
+        f"{start}. Numbers are mean accuracies over seeds with 95% bootstrap intervals; chance is "
+        f"{chance:.3f}. Own accuracies are of held-out pairs, idealised ones (square waves in, cosines out) "
+        "of all pairs:",
+        pairing.listed([_scores(rows, network) for network in (TRAINED, FROZEN)]),
+        _beside_the_published(rows),
+        _sum(tables["decomposition"], rows, setting),
+        _by_part(tables["idealised"], setting),
+        _by_waveform(tables["idealised"], setting),
     ]
-    for mode in MODES:
-        part = {
-            name: pairing.one_row(parts, setting=setting, frequency=mode, pairs="all", part=name)
-            for name in (PRIOR, READOUT, LEARNED, SUM, REFIT)
-        }
-        size = verdict_on(*part[LEARNED][["mean", "low", "high"]])
-        said.append(
-            f"In {mode} mode {part[SUM]['mean']:.3f} is the sum of {figures(part[PRIOR])} from the prior "
-            f"that idealization injects (untrained weights), {figures(part[READOUT])} from a fitted "
-            f"read-out, and {figures(part[LEARNED])} from learned input structure, which is {size}; the "
-            f"trained W_in with a fresh read-out is {figures(part[REFIT])} above the frozen one."
-        )
-    said += [_by_part(tables["idealised"], setting), _by_waveform(tables["idealised"], setting)]
-    return " ".join(filter(None, said))
+    return "\n\n".join(filter(None, said))
 
 
-def _beside_the_published(pair: pd.DataFrame, setting: str) -> str:
-    """In which modes each network makes the published pair: no better by itself, as good idealised."""
+def _scores(rows: pd.DataFrame, network: str) -> str:
+    """A network's own accuracy and its idealised ones."""
+    own = _of(_row(rows, MODES[0], network), "own")
+    name = "the trained networks"
+    if network == FROZEN:
+        name = f"{FROZEN}, random input weights with a read-out fitted to the same labels"
+    ideal = [f"{figures(_of(_row(rows, mode, network), 'idealised'))} ({mode})" for mode in MODES]
+    side = beside_chance(own, float(rows[CHANCE].iloc[0]))
+    return f"{name}: own {figures(own)}, {side}; idealised {', '.join(ideal)}"
+
+
+def _row(rows: pd.DataFrame, mode: str, network: str) -> pd.Series[float]:
+    return pairing.one_row(rows, frequency=mode, network=network)
+
+
+def _of(row: pd.Series[float], name: str) -> pd.Series[float]:
+    """The mean and interval of one of the two accuracies of a pair."""
+    return pd.Series({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
+
+
+def _beside_the_published(rows: pd.DataFrame) -> str:
+    """In which modes each network makes the published pair: none by itself, as good idealised."""
+    own, ideal = PUBLISHED.values()
 
     def made(network: str) -> str:
-        rows = pair[(pair["setting"] == setting) & (pair["network"] == network)]
-        reached = rows[rows["idealised_high"].fillna(rows["idealised"]) >= PUBLISHED["idealised"]]
-        return ", ".join(reached["frequency"]) or "no mode"
+        alike = (rows["own"] < NOT_GENERALISED) & (rows["idealised"] >= ideal)
+        return ", ".join(rows.loc[alike & (rows["network"] == network), "frequency"])
 
-    own, ideal = PUBLISHED.values()
     text = (
-        f"Beside the published pair ({own:.4f} own, {ideal:.3f} idealised; setting not stated): an interval "
-        f"up to {ideal:.3f} or above is reached by trained networks in {made(TRAINED)}, and by "
-        f"frozen_input in {made(FROZEN)}."
+        f"Beside the published pair ({own:.4f} own, {ideal:.3f} idealised; setting not stated): means of "
+        f"{ideal:.3f} or more, with an own accuracy below {NOT_GENERALISED}, are those of the trained "
+        f"networks in {made(TRAINED) or 'no mode'}, and of {FROZEN} in {made(FROZEN) or 'no mode'}. "
     )
-    if made(FROZEN) == "no mode":
-        return text + " So here no control makes that figure without trained input weights."
-    return text + " So there the figure needs no trained input weights."
+    if made(FROZEN):
+        return f"{text}So such a pair needs no trained input weights."
+    return f"{text}So no control makes such a pair without trained input weights here."
+
+
+def _sum(parts: pd.DataFrame, rows: pd.DataFrame, setting: str) -> str:
+    """The terms in each mode, and what the first two are by themselves."""
+    chance, frozen = float(rows[CHANCE].iloc[0]), _of(_row(rows, MODES[0], FROZEN), "own")
+    found = {
+        mode: {
+            name: pairing.one_row(parts, setting=setting, frequency=mode, pairs="all", part=name)
+            for name in (INITIAL, READOUT, TRAINING, SUM, OF_W_IN)
+        }
+        for mode in MODES
+    }
+    items = [
+        f"{mode}, {part[SUM]['mean']:.3f}: {figures(part[INITIAL])} from idealised untrained weights "
+        f"({beside_chance(part[INITIAL], chance)}), {figures(part[READOUT])} from the fitted read-out "
+        f"together with idealization, {figures(part[TRAINING])} from training of W_in and W_out, "
+        f"{verdict_on(*part[TRAINING][ENDS])}. With a read-out fitted to either, trained input weights are "
+        f"{figures(part[OF_W_IN])} above random ones, {verdict_on(*part[OF_W_IN][ENDS])}"
+        for mode, part in found.items()
+    ]
+    alone = max(float(part[INITIAL]["mean"]) for part in found.values())
+    neither = alone < NOT_GENERALISED and frozen["mean"] < NOT_GENERALISED
+    last = (
+        "The terms depend on the order of the sum. "
+        + ("Neither idealization nor the fitted read-out does it alone: " if neither else "Alone, ")
+        + f"idealised untrained weights get {alone:.3f} at most, and the frozen network that is not "
+        f"idealised {frozen['mean']:.3f} of the held-out pairs, {beside_chance(frozen, chance)} "
+        f"({chance:.3f}). What the two do only together is in the second term."
+    )
+    return "\n\n".join(
+        ["As a sum, the idealised accuracy of the trained networks is", pairing.listed(items), last]
+    )
 
 
 def _by_part(idealised: pd.DataFrame, setting: str) -> str:
@@ -251,11 +294,16 @@ def _by_part(idealised: pd.DataFrame, setting: str) -> str:
             trained, excess = (
                 pairing.one_row(one, frequency=mode, measure=of) for of in (TRAINED, "excess")
             )
-            size = verdict_on(*excess[["mean", "low", "high"]])
             said.append(
-                f"{part} alone, {mode}: {trained['mean']:.3f}, excess {figures(excess)}, {size}"
+                f"{part} alone, {mode}: {trained['mean']:.3f}, excess {figures(excess)}, "
+                f"{verdict_on(*excess[ENDS])}"
             )
-    return f"With one side idealised, on held-out pairs: {'; '.join(said)}." if said else ""
+    if not said:
+        return ""
+    return (
+        f"With one side idealised, accuracy on held-out pairs and its excess over {FROZEN}:\n\n"
+        + pairing.listed(said)
+    )
 
 
 def _by_waveform(idealised: pd.DataFrame, setting: str) -> str:
@@ -267,9 +315,9 @@ def _by_waveform(idealised: pd.DataFrame, setting: str) -> str:
     said = [
         f"{mode}: "
         + ", ".join(
-            f"{row['input_waveform']} in and {row['output_waveform']} out {row['mean']:+.3f}"
+            f"{row['input_waveform']} in and {row['output_waveform']} out {figures(row)}"
             for row in rows[rows["frequency"] == mode].to_dict("records")
         )
         for mode in MODES
     ]
-    return f"Excess by waveform: {'; '.join(said)}."
+    return f"The excess over {FROZEN} by waveform, both sides idealised:\n\n{pairing.listed(said)}"

@@ -9,15 +9,18 @@ difference is taken within it, and the spread over runs is that of seeds and spl
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from grok_interp import sweep
-from grok_interp.study.cells import require
+from grok_interp.study.cells import check_seeds, require
 from grok_interp.verdict import SMALL_EXCESS
 
 TRAINED, FROZEN, UNTRAINED = "trained", "frozen_input", "untrained"
+CHANCE = "chance"
+"""The column of 1/p, the accuracy of guessing."""
 NOT_GENERALISED = 0.05
 """Held-out accuracy below which a network did not generalise, beyond what :func:`zero_share` gives it."""
 OWN = "own"
@@ -25,6 +28,8 @@ OWN = "own"
 NONE = "none"
 """In place of a frequency mode, and of what is replaced: the network as it is. (pandas reads "" and "None"
 from a CSV as not a number.)"""
+ROUNDING = 1e-9
+"""What means of equal accuracies differ by at most."""
 WAY = ["frequency", "input_waveform", "output_waveform", "replaced"]
 """Columns that tell ways of idealising apart."""
 STANDARD = {"input_waveform": "square", "output_waveform": "cosine", "replaced": "all"}
@@ -47,36 +52,41 @@ IN_WORDS = ("p", "d_mlp", "train_fraction", "label_noise", "weight_decay", "step
 """Those that :func:`in_short` writes out."""
 
 
-def side_by_side(runs: pd.DataFrame) -> pd.DataFrame:
+def side_by_side(runs: pd.DataFrame, cell: Sequence[str] = ("setting",)) -> pd.DataFrame:
     """Accuracies of each run's network and controls, by way of idealising.
 
     Args:
         runs: As ``sweep.read`` gives them.
+        cell: What the study tells runs of one seed apart by: ``setting``, or names of :data:`SHORT`.
 
     Returns:
         A row for each run, way of idealising (:data:`WAY`) and set of ``pairs`` ("all" or "held out"):
-        ``run``, ``setting`` in words, the settings of :data:`SHORT`, ``generalised``, and a column for the
-        mean over draws of each network that was measured, with NaN where it was not. Weights that are
-        not replaced have the waveform "own".
+        ``run``, ``setting`` in words, the settings of :data:`SHORT`, ``generalised``, ``chance``, and a
+        column for the mean over draws of each network that was measured, with NaN where it was not.
+        Weights that are not replaced have the waveform "own".
 
     Raises:
-        ValueError: If there are no runs, a column is missing, or no run was compared.
+        ValueError: If there are no runs, a column is missing, two runs of a cell have one seed, or no run
+            was compared.
     """
     require(runs, ["run", "test_accuracy", "comparisons", *SHORT.values()])
-    each = sweep.unnest(runs.assign(generalised=_generalised(runs)), "comparisons")
-    each = each.rename(columns={column: name for name, column in SHORT.items()})
+    named = runs.assign(generalised=_generalised(runs))
+    named = named.rename(columns={column: name for name, column in SHORT.items()})
+    named["setting"] = in_short(named)
+    check_seeds(named, cell)
+    each = sweep.unnest(named, "comparisons")
     each["frequency"] = each["frequency"].replace("", NONE)
     # Replacing one side, the other's waveform is the network's own, whatever the recipe says of it.
     each.loc[each["replaced"].isin(["W_out", NONE]), "input_waveform"] = OWN
     each.loc[each["replaced"].isin(["W_in", NONE]), "output_waveform"] = OWN
-    each["setting"] = in_short(each)
     key = ["run", "setting", *SHORT, "generalised", *WAY]
     each = each.drop_duplicates([*key, "network"])
     sets = []
     for pairs, column in (("all", "mean"), ("held out", "held_out")):
         wide = each.pivot(index=key, columns="network", values=column)  # noqa: PD010
         sets.append(wide.reset_index().rename_axis(columns=None).assign(pairs=pairs))
-    return pd.concat(sets, ignore_index=True)
+    both = pd.concat(sets, ignore_index=True)
+    return both.assign(**{CHANCE: 1 / both["p"]})
 
 
 def standard(compared: pd.DataFrame) -> pd.DataFrame:
@@ -155,7 +165,9 @@ def verdict_on(mean: float, low: float, high: float) -> str:
         high: Upper end.
 
     Returns:
-        "large", "small", "not to be told from nil", "negative", or "of one seed".
+        "large" if all of the interval is above :data:`~grok_interp.verdict.SMALL_EXCESS`, "small" if it is
+        below that and above 0, "positive, of unclear size" if it holds that; "not to be told from nil",
+        "negative", or "of one seed".
     """
     if math.isnan(low):
         return "of one seed"
@@ -163,10 +175,29 @@ def verdict_on(mean: float, low: float, high: float) -> str:
         return "not to be told from nil"
     if mean < 0:
         return "negative"
-    return "large" if low > SMALL_EXCESS else "small"
+    if low > SMALL_EXCESS:
+        return "large"
+    return "small" if high < SMALL_EXCESS else "positive, of unclear size"
 
 
-def figures(row: pd.Series[float]) -> str:
+def beside_chance(row: pd.Series[float], chance: float) -> str:
+    """On which side of guessing an accuracy is, by its interval over seeds.
+
+    Args:
+        row: ``mean``, ``low`` and ``high``; the ends are NaN of one seed.
+        chance: 1/p.
+
+    Returns:
+        "above chance", "below chance", or "not to be told from chance"; of one seed by its value.
+    """
+    low, high = (row["mean"] if math.isnan(row[end]) else row[end] for end in ("low", "high"))
+    # Means of shares that are all 1/p are so within rounding.
+    if low > chance + ROUNDING:
+        return "above chance"
+    return "below chance" if high < chance - ROUNDING else "not to be told from chance"
+
+
+def figures(row: Mapping[str, float] | pd.Series[float]) -> str:
     """A mean and its interval as text.
 
     Args:
@@ -176,6 +207,11 @@ def figures(row: pd.Series[float]) -> str:
         Text such as ``0.640 [0.610, 0.668]``.
     """
     return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items as a list of lines, each with its mark."""
+    return "\n".join(f"- {item}" for item in items)
 
 
 def one_row(table: pd.DataFrame, **where: str) -> pd.Series[float]:
