@@ -41,6 +41,17 @@ def test_over_seeds_without_groups_and_with_one_run() -> None:
     assert math.isnan(row["low"])
 
 
+def test_coverage_is_that_of_the_bootstrap_interval() -> None:
+    # 400 samples of 5 normal values: the standard error of a share of .85 is .018.
+    draws = np.random.default_rng(0).normal(size=(400, 5))
+    ends = [bootstrap_mean(list(draw), 0, 500)[1:] for draw in draws]
+    hits = np.mean([low <= 0 <= high for low, high in ends])
+    assert statistics.coverage(5) == pytest.approx(hits, abs=0.04)
+    assert statistics.coverage(5) == pytest.approx(0.846, abs=0.001)
+    assert statistics.coverage(10) == pytest.approx(0.904, abs=0.001)
+    assert math.isnan(statistics.coverage(1))
+
+
 def test_over_seeds_refuses_rows_that_are_not_independent() -> None:
     frame = pd.DataFrame({"run": ["a", "a"], "mode": ["joint", "input"], "x": [1.0, 2.0]})
     with pytest.raises(ValueError, match=r"run 'a' has several rows in one group of \[\]"):
@@ -120,21 +131,21 @@ def test_rank_correlation_is_kendalls_where_nothing_is_censored_or_tied() -> Non
     x = rng.normal(size=40)
     y = x + rng.normal(size=40)
     found = uncensored(x, y)
-    assert found.tau == pytest.approx(scipy.stats.kendalltau(x, y).statistic, abs=1e-12)
+    assert found.gamma == pytest.approx(scipy.stats.kendalltau(x, y).statistic, abs=1e-12)
     assert (found.comparable, found.pairs, found.n) == (780, 780, 40)
-    assert found.low < found.tau < found.high
-    assert uncensored(x, -y).tau == pytest.approx(-found.tau)
+    assert found.low < found.gamma < found.high
+    assert uncensored(x, -y).gamma == pytest.approx(-found.gamma)
     # Ties are left out: two pairs remain of three, of opposite order.
-    assert uncensored([1, 1, 2], [1, 3, 2]).tau == 0
+    assert uncensored([1, 1, 2], [1, 3, 2]).gamma == 0
     assert uncensored([1, 1, 2], [1, 3, 2]).comparable == 2
 
 
 def test_rank_correlation_compares_within_strata_only() -> None:
     # Falling within each setting, though both times are far later in the second.
     x, y = [1, 2, 3, 101, 102, 103], [3, 2, 1, 103, 102, 101]
-    assert uncensored(x, y).tau > 0
+    assert uncensored(x, y).gamma > 0
     within = uncensored(x, y, ["a", "a", "a", "b", "b", "b"])
-    assert (within.tau, within.low, within.high) == (-1, -1, -1)
+    assert (within.gamma, within.low, within.high) == (-1, -1, -1)
     assert (within.comparable, within.pairs) == (6, 6)
 
 
@@ -143,9 +154,9 @@ def test_rank_correlation_uses_censored_pairs_whose_order_is_certain() -> None:
     found = statistics.rank_correlation(
         [1, 2, 3, 4], [False] * 4, [5, 7, 9, 9], [False, False, True, True], [0] * 4, resamples=50
     )
-    assert (found.tau, found.comparable, found.pairs) == (1, 5, 6)
+    assert (found.gamma, found.comparable, found.pairs) == (1, 5, 6)
     nothing = statistics.rank_correlation([1, 2], [False] * 2, [9, 9], [True] * 2, [0, 0])
-    assert math.isnan(nothing.tau)
+    assert math.isnan(nothing.gamma)
     assert (nothing.comparable, nothing.pairs) == (0, 1)
     with pytest.raises(ValueError, match="lengths"):
         statistics.rank_correlation([1], [False], [1, 2], [False] * 2, [0, 0])
@@ -169,7 +180,7 @@ def test_runs_that_share_a_seed_are_no_more_evidence_than_one() -> None:
             units=units if by_seed else None,
             resamples=1000,
         )
-        assert found.tau == pytest.approx(scipy.stats.kendalltau(x, y).statistic)
+        assert found.gamma == pytest.approx(scipy.stats.kendalltau(x, y).statistic)
         return found.high - found.low
 
     one = interval(1, by_seed=True)
@@ -194,7 +205,7 @@ def test_rank_correlation_finds_the_tau_of_gamma_frailties_through_heavy_censori
         found = statistics.rank_correlation(
             np.minimum(x, end_x), x > end_x, np.minimum(y, end_y), y > end_y, [0] * n, resamples=0
         )
-        samples.append(found.tau)
+        samples.append(found.gamma)
         compared.append(found.comparable / found.pairs)
     assert max(compared) < 0.75
     assert np.mean(samples) == pytest.approx(tau, abs=0.042)
@@ -213,3 +224,40 @@ def test_the_interval_of_a_rank_correlation_covers() -> None:
         hits += found.low <= tau <= found.high
     # At .95 fewer than 35 of 40 happen once in seventy times.
     assert hits >= 35
+
+
+def difference(x: object, z: object, y: object, late: object = None) -> statistics.RankDifference:
+    never = np.zeros(len(y), bool)
+    late = never if late is None else late
+    return statistics.rank_difference(x, never, z, late, y, never, never, resamples=400)
+
+
+def test_a_rank_difference_is_of_the_pairs_that_all_three_times_order() -> None:
+    # z of the fourth may have come at any time.
+    y, x, z = [1, 2, 3, 4], [1, 2, 3, 0], [1, 3, 2, 0]
+    found = difference(x, z, y, [False, False, False, True])
+    assert (found.comparable, found.pairs) == (3, 6)
+    assert (found.x, found.z) == (1, pytest.approx(1 / 3))
+    assert found.difference == pytest.approx(2 / 3)
+    nothing = difference([1, 1], [1, 2], [1, 2])
+    assert nothing.comparable == 0
+    assert math.isnan(nothing.difference)
+    assert math.isnan(nothing.low)
+    with pytest.raises(ValueError, match="lengths"):
+        difference([1], [1, 2], [1, 2])
+
+
+def test_a_rank_difference_is_tighter_than_its_parts_and_blind_to_direction() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=40)
+    x, noise = y + 0.3 * rng.normal(size=40), rng.normal(size=40)
+    # The same time twice differs by nothing, in no resample, however wide the gamma's own interval.
+    same = difference(x, x, y)
+    assert (same.difference, same.low, same.high) == (0, 0, 0)
+    better = difference(x, noise, y)
+    assert better.x == pytest.approx(scipy.stats.kendalltau(x, y).statistic)
+    assert better.low > 0
+    opposite = difference(-x, noise, y)
+    assert opposite.x == pytest.approx(-better.x)
+    assert (opposite.difference, opposite.low) == (better.difference, better.low)
+    assert difference(noise, x, y).high < 0

@@ -21,15 +21,15 @@ RUNS = [
 ]
 APART = 0.25
 """Distance of the correlations of one event, where two events' steps make 1."""
-PREDICTION = ["label_noise", "event", "against", "tau", "low", "high", "comparable"]
+PREDICTION = ["label_noise", "event", "against", "gamma", "low", "high", "comparable"]
 
 
 def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Above, the step of grokking against the onset of the excess; below, rank correlations with grokking.
 
     Above the dotted line the latent algorithm came first; open triangles are bounds, as in
-    :func:`grok_interp.figures.onset_against_grokking`. Below are Kendall's tau within settings and 95%
-    intervals over runs, of the onsets and of what they must be compared with; an event that no two
+    :func:`grok_interp.figures.onset_against_grokking`. Below are Goodman and Kruskal's gamma within settings
+    and 95% intervals over seeds, of the onsets and of what they must be compared with; an event that no two
     comparable runs have at different steps is left out.
 
     Args:
@@ -71,25 +71,27 @@ def study_onset(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     known = prediction[prediction["comparable"] > 0]
     several = len(known.groupby("label_noise")) > 1
     events = {event: place for place, event in enumerate(known["event"].unique())}
-    tau_of = known[["label_noise", "against"]].drop_duplicates().itertuples(index=False)
-    for index, (noise, against) in enumerate(tau_of):
+    gamma_of = known[["label_noise", "against"]].drop_duplicates().itertuples(index=False)
+    for index, (noise, against) in enumerate(gamma_of):
         rows = known[(known["label_noise"] == noise) & (known["against"] == against)]
         style = SERIES[-1 - index]
         figure.add_scatter(
-            x=rows["tau"],
+            x=rows["gamma"],
             y=rows["event"].map(events) + APART * index,
-            error_x=interval(rows, "tau") | {"color": style.colour},
+            error_x=interval(rows, "gamma") | {"color": style.colour},
             customdata=rows[["event", "low", "high", "comparable"]],
             hovertemplate="%{customdata[0]}: %{x:.2f}, %{customdata[1]:.2f} to %{customdata[2]:.2f}, "
             "%{customdata[3]} pairs",
-            name=f"tau with {against}" + (f", noise {noise:g}" if several else ""),
+            name=f"gamma with {against}" + (f", noise {noise:g}" if several else ""),
             mode="markers",
             marker={"color": style.colour, "symbol": style.symbol, "size": 9},
             row=2,
             col=1,
         )
     figure.add_vline(x=0, line={"color": CHANCE, "dash": "dot"}, row=2, col=1)
-    figure.update_xaxes(title="Kendall's tau within settings", range=[-1.05, 1.05], row=2, col=1)
+    figure.update_xaxes(
+        title="Goodman and Kruskal's gamma within settings", range=[-1.05, 1.05], row=2, col=1
+    )
     figure.update_yaxes(
         autorange="reversed",
         automargin=True,

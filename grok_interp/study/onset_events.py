@@ -42,7 +42,10 @@ COMPARED = (
 )
 """Onsets against grokking, test accuracy at their own level, and memorisation; and this against grokking."""
 FORETOLD = (GROKKED, GENERALISING[-1])
-"""What onsets may foretell: the first hangs on a pair or two of those held out, the second on half."""
+"""What onsets may foretell: the first hangs on a pair or two of those held out, the second on half.
+
+The second was added after the first had turned out not to be ordered by any event, so it is exploratory.
+"""
 
 
 def label(event: str, level: float) -> str:
