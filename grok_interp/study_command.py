@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import plotly.graph_objects as go
 
 from grok_interp import figures, files, report, runs, study, sweep
 from grok_interp.study import Result, Study
+from grok_interp.sweep import executors
 
 DIGITS = 6
 """Significant digits in CSV files: float32 has about seven, and the last moves with the machine."""
@@ -36,15 +38,20 @@ def run(names: Sequence[str], out: Path, size: str, executor: str, command: Sequ
         command: What the user typed.
 
     Returns:
-        Exit status: 0 if every run has finished, 1 if some have failed.
+        Exit status: 0 if every run has finished and every study has an answer, 1 if not.
 
     Raises:
+        ValueError: If the executor is unknown.
         KeyboardInterrupt: As it came.
     """
+    executors.check(executor)
     status = 0
     for name in names:
         try:
             status |= _run_one(study.load(name), out / name, size, executor, command)
+        except ValueError as error:  # of runs that give no answer; the other studies may
+            print(f"{name}: {error}", file=sys.stderr)
+            status = 1
         except KeyboardInterrupt:
             print(CUT_OFF)
             raise
@@ -54,7 +61,8 @@ def run(names: Sequence[str], out: Path, size: str, executor: str, command: Sequ
 def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence[str]) -> int:
     print(f"\n{what.title}. {what.question}", flush=True)
     start = time.perf_counter()
-    status, counts = 0, {}
+    status = 0
+    counts: dict[str, Any] = {}
     if what.sweeps[size]:
         wanted = what.runs(size)
         tally = sweep.run(wanted, out, executor)
@@ -73,8 +81,9 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
     else:
         result = study.analyse(what.name)
     result = _as_written(what.name, result)
-    before = _before(out, size)
-    counts |= {name: before[name] + counts[name] for name in ("trained",) if name in before}
+    before = _before(out, size, counts)
+    if before:
+        counts["trained"] += before["trained"]
     about = {
         "command": shlex.join(command),
         "study": what.name,
@@ -88,7 +97,9 @@ def _run_one(what: Study, out: Path, size: str, executor: str, command: Sequence
     }
     _write(what, out, result, about)
     written = ", ".join(f"{each}.csv" for each in result.tables)
-    print(f"{result.words}\n\nwrote {written} and study.html in {out}")
+    print(
+        f"{result.words}{_without(counts.get('failed', 0))}\n\nwrote {written} and study.html in {out}"
+    )
     return status
 
 
@@ -101,7 +112,7 @@ def _write(what: Study, out: Path, result: Result, about: Mapping[str, Any]) -> 
     sections = [
         report.Section(
             what.question,
-            result.words,
+            result.words + _without(about.get("failed", 0)),
             [f"{name}\n{table.to_string(index=False)}" for name, table in result.tables.items()],
             [figure],
         )
@@ -113,13 +124,20 @@ def _write(what: Study, out: Path, result: Result, about: Mapping[str, Any]) -> 
     files.write_text(out / "study.html", page)
 
 
-def _before(out: Path, size: str) -> dict[str, Any]:
-    """What calls before this one took and trained, if their runs are those that are here."""
+def _without(failed: int) -> str:
+    """That some runs are in no number."""
+    return f"\n\nRuns that failed, and are in no number here: {failed}." if failed else ""
+
+
+def _before(out: Path, size: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """What calls before this one took and trained, if the runs that are here are theirs and its own."""
     file = out / "about.json"
-    if not file.exists():
+    if not file.exists() or "trained" not in counts:
         return {}
     about = files.read_json(file, "remove it: the runs are kept")
-    return dict(about) if about.get("size") == size and "trained" in about else {}
+    same = about.get("size") == size
+    trained = about.get("trained", 0) + counts["trained"]
+    return dict(about) if same and trained == counts["runs"] else {}
 
 
 def _as_written(name: str, result: Result) -> Result:

@@ -131,3 +131,32 @@ def test_a_study_writes_tables_words_and_a_page(
     again = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     assert again["trained"] == about["trained"]
     assert again["seconds"] > about["seconds"]
+
+
+def test_a_study_without_an_answer_keeps_none_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def run_one(what: study.Study, *_: object) -> int:
+        asked.append(what.name)
+        if what.name == "onset":
+            raise ValueError("the study has 0 finished runs")
+        return 0
+
+    monkeypatch.setattr(study_command, "_run_one", run_one)
+    names = ["diagram", "onset", "waves"]
+    assert study_command.run(names, tmp_path, "small", "local", ["grok-interp"]) == 1
+    assert asked == names
+    assert "onset: the study has 0 finished runs" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="executor='slurm' is unknown"):
+        study_command.run(names, tmp_path, "small", "slurm", ["grok-interp"])
+
+
+def test_seconds_of_earlier_calls_count_only_while_their_runs_are_there(tmp_path: Path) -> None:
+    about = {"size": "small", "trained": 3, "seconds": 10.0}
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    here = {"trained": 2, "runs": 5}
+    assert study_command._before(tmp_path, "small", here) == about
+    assert study_command._before(tmp_path, "small", here | {"runs": 2}) == {}  # runs/ was removed
+    assert study_command._before(tmp_path, "full", here) == {}
