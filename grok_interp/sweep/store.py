@@ -133,8 +133,7 @@ class Store:
             Reasons.
         """
         found = {}
-        everywhere = file is None or file.is_dir()
-        places = self._names() if everywhere else [file.name]
+        places = self._names() if file is None or file.is_dir() else [file.name]
         for _, table in self._tables(["run", "status", "reason"], places):
             for row in table.to_pylist():
                 if row["run"] in names and row["status"] == FAILED:
