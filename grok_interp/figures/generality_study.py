@@ -9,7 +9,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from grok_interp.figures.checks import require
-from grok_interp.figures.style import CHANCE, HARD_CONTROL, NAMED, Series, interval, styled
+from grok_interp.figures.style import (
+    CHANCE,
+    HARD_CONTROL,
+    NAMED,
+    Series,
+    explain,
+    interval,
+    styled,
+)
 
 MODES = ("per_matrix", "joint")
 LOOKS = {
@@ -29,16 +37,19 @@ def study_generality(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         tables: ``study.generality.tables``, as computed or read from its CSVs.
 
     Returns:
-        A panel a frequency mode with a row for each variant: means over seeds and 95% intervals.
+        A panel a frequency mode with a row for each variant: means over seeds and 95% intervals, and
+        chance as a dashed line.
 
     Raises:
-        ValueError: If the table or a column is missing.
+        ValueError: If a table or column is missing.
     """
-    if "generality" not in tables:
-        raise ValueError("there is no table 'generality': pass study.generality.tables(runs)")
+    for name in ("generality", "seeds"):
+        if name not in tables:
+            raise ValueError(f"there is no table {name!r}: pass study.generality.tables(runs)")
     frame = tables["generality"]
     columns = ["variant", "setting", "frequency", "pairs", "measure", "mean", "low", "high", "n"]
     require(frame, columns, "study.generality.tables(runs)['generality']")
+    require(tables["seeds"], ["variant", "chance"], "study.generality.tables(runs)['seeds']")
     held_out = (frame["frequency"] == "none") & (frame["pairs"] == "held out")
     own = frame[held_out & (frame["measure"] == "trained")].assign(measure="own")
     figure = make_subplots(
@@ -65,6 +76,10 @@ def study_generality(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                 col=col,
             )
         figure.add_vline(x=0, line={"color": CHANCE, "width": 1}, row=1, col=col)
+        for chance in tables["seeds"]["chance"].unique():
+            line = {"color": CHANCE, "dash": "dash", "width": 1}
+            figure.add_vline(x=chance, line=line, row=1, col=col)
+    explain(figure, "line-ns-open", "dashed: chance")
     figure.update_xaxes(
         title="accuracy,<br>and its excess", title_font_size=11, tickvals=[0, 0.5, 1]
     )
