@@ -13,11 +13,11 @@ from grok_interp.figures.all_neurons import COSINE_TO_SQUARE, SQUARE_TO_COSINE
 from grok_interp.figures.checks import require
 from grok_interp.figures.style import (
     CHANCE,
+    CONTROL,
     HARD_CONTROL,
     SERIES,
     explain,
     interval,
-    series_styles,
     styled,
 )
 from grok_interp.study.cells import TRAINING as CELL
@@ -28,6 +28,8 @@ PLATEAU = SERIES[5]
 COSINE_ON_PLATEAU = 0.48
 """Share of a cosine's values near the plateaus; see :func:`.waveforms.plateau_share`."""
 NUMBERS = ["measure", "mean", "low", "high"]
+BINARY = 0.9
+"""As in :mod:`grok_interp.study.waves`, which a figure does not import, since it loads transformer_lens."""
 APART = 0.22
 """Between waves in one row."""
 ROW = 22
@@ -47,7 +49,8 @@ def study_waves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
 
     Returns:
         Four panels with means over seeds and 95% intervals, beside what perfect waves have; and the share
-        near two levels along training for the first loss and optimiser, by weight decay.
+        near two levels along training, of settings that are binary at the end (if none is, of that with the
+        largest share) and of the smallest weight decay beside each.
 
     Raises:
         ValueError: If a table is empty or lacks a column.
@@ -85,19 +88,16 @@ def study_waves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     _line(figure, COSINE_ON_PLATEAU, CHANCE, row=2, col=1)
     _accuracies(figure, idealised[idealised["output_waveform"] == "cosine"], cells)
     if "training" in tables:
-        _along(figure, tables["training"], cells.iloc[0])
+        _along(figure, tables["training"], share)
     _explanations(figure)
     lowest = min(
         0.65, float(fits.loc[fits["measure"].isin([f"r2_{w}" for w in WAVES]), "low"].min())
     )
-    names = [
-        f"{SHORT.get(loss, loss)} {optimizer} {decay:g}" + (f", {noise:.0%} noise" if noise else "")
-        for loss, optimizer, decay, noise in cells[CELL[:4]].to_numpy()
-    ]
+    names = [_name(cell) for _, cell in cells.iterrows()]
     for row, col, title, limits in (
         (1, 1, "R2, W_in", [lowest - 0.05, 1.03]),
         (1, 2, "R2, W_out", [lowest - 0.05, 1.03]),
-        (2, 1, "share of W_in<br>near two levels", [-0.03, 1.03]),
+        (2, 1, "share near two levels,<br>median column of W_in", [-0.03, 1.03]),
         (2, 2, "per_matrix<br>accuracy", [-0.03, 1.05]),
     ):
         figure.update_xaxes(title=title, range=limits, row=row, col=col)
@@ -111,7 +111,9 @@ def study_waves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             col=col,
         )
     figure.update_xaxes(title="step", row=3, col=1)
-    figure.update_yaxes(title="share of W_in<br>near two levels", range=[-0.03, 1.03], row=3, col=1)
+    figure.update_yaxes(
+        title="share near two levels,<br>median column", range=[-0.03, 1.03], row=3, col=1
+    )
     figure.update_xaxes(title_font_size=11).update_yaxes(title_font_size=11)
     title = "Square, trapezoid or cosine, by loss, optimiser and decay: 95% intervals over seeds"
     return styled(figure, title, 2 * height + TRAINING + 330)
@@ -153,26 +155,42 @@ def _accuracies(figure: go.Figure, idealised: pd.DataFrame, cells: pd.DataFrame)
             _rows(figure, rows, cells, wave, looks, **where)
 
 
-def _along(figure: go.Figure, training: pd.DataFrame, first: pd.Series[Any]) -> None:
-    """The share near two levels by step, a line a decay, of the first loss and optimiser."""
-    alike = [name for name in CELL if name != "weight_decay"]
-    mine = training[(training[alike] == first[alike]).all(axis=1)]
-    mine = mine[mine["measure"] == "plateau_share"]
-    labels = [f"decay {decay:g}" for decay in mine["weight_decay"]]
-    # One colour, that of W_in's weights: the others stand for waves here.
-    for name, style in series_styles(list(dict.fromkeys(labels))).items():
-        rows = mine[[label == name for label in labels]].sort_values("step")
+def _along(figure: go.Figure, training: pd.DataFrame, share: pd.DataFrame) -> None:
+    """The share near two levels by step, of what ends binary, and in grey of the smallest decays."""
+    binary = share[share["low"] > BINARY]
+    # Where nothing is binary, what comes closest.
+    ends = binary if len(binary) else share.nlargest(1, "mean")
+    followed = ends.merge(_smallest_decays(share, ends), how="outer", on=CELL, indicator="which")
+    mine = training[training["measure"] == "plateau_share"]
+    for place, (_, cell) in enumerate(followed.iterrows()):
+        rows = mine[(mine[CELL] == cell[CELL]).all(axis=1)].sort_values("step")
+        style = SERIES[place % len(SERIES)]
+        # Not colours by setting: they stand for waves here.
+        colour = CONTROL if cell["which"] == "right_only" else PLATEAU.colour
         figure.add_scatter(
             x=rows["step"],
             y=rows["mean"],
-            name=f"{name}, {SHORT.get(first['loss'], first['loss'])} {first['optimizer']}",
+            name=_name(cell),
             mode="lines+markers",
-            line={"color": PLATEAU.colour, "dash": style.dash},
+            line={"color": colour, "dash": style.dash},
             marker={"symbol": f"{style.symbol}-open", "size": 7},
             row=3,
             col=1,
         )
     figure.add_hline(y=COSINE_ON_PLATEAU, line={"color": CHANCE, "dash": "dot"}, row=3, col=1)
+
+
+def _smallest_decays(share: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
+    """The cells of the smallest decay among those that differ from one of ``ends`` in nothing else."""
+    alike = [name for name in CELL if name != "weight_decay"]
+    smallest = share.groupby(alike, as_index=False)["weight_decay"].min()
+    return smallest.merge(ends[alike].drop_duplicates(), on=alike)[CELL]
+
+
+def _name(cell: pd.Series[Any]) -> str:
+    noise = f", {cell['label_noise']:.0%} noise" if cell["label_noise"] else ""
+    loss = SHORT.get(cell["loss"], cell["loss"])
+    return f"{loss} {cell['optimizer']} {cell['weight_decay']:g}{noise}"
 
 
 def _line(figure: go.Figure, x: float, colour: str, **where: Any) -> None:

@@ -7,6 +7,16 @@ themselves. The trapezoid has the cosine and, but for the grid of clipping level
 among its shapes and a parameter more, so that it fits best says nothing; the clear comparison is
 square against cosine, within each run.
 
+R2 to square less R2 to cosine grows in size with the share of a column that is a wave of any shape. With
+a wave s and a rest that is orthogonal to it and to both others, ``w = s + e`` has ``R2(w to v) = R2(s to
+v) R2(w to s)`` for either wave v. So the difference over R2(w to s) is that of s alone, and for s stands
+the trapezoid::
+
+    shape = (R2 to square - R2 to cosine) / R2 to trapezoid
+
+It is +.19 for a square wave, -.23 for a cosine, and less for what is more peaked. Of columns that hold
+hardly a wave it says nothing: noise, too, is closer to the cosine than to the square wave.
+
 Whether the idealised network cares for the waveform is a difference of two accuracies of one run,
 per_matrix mode, beside ``frozen_input`` idealised by the same recipe.
 
@@ -16,6 +26,7 @@ gradient in the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +35,7 @@ import pandas as pd
 from grok_interp import sweep
 from grok_interp.study.cells import TRAINING as CELL
 from grok_interp.study.cells import check_seeds, require
-from grok_interp.study.statistics import over_seeds
+from grok_interp.study.statistics import coverage, over_seeds
 
 WAVES = ("square", "trapezoid", "cosine")
 SETTINGS = {
@@ -42,7 +53,12 @@ SETTINGS = {
 MATRICES = {"W_in": "", "W_out": "_out"}
 """Matrices, and how the columns of their R2 end."""
 BINARY = 0.9
-"""Share of weights near the plateaus from which W_in is called binary; a cosine has .48, a square wave 1."""
+"""Share of the median column's weights near the plateaus from which W_in is called binary: a cosine has .48,
+a square wave 1."""
+FITS = 0.5
+"""R2 to the trapezoid below which no wave is said to fit."""
+SQUARE, COSINE = 1 - 8 / math.pi**2, 1 - math.pi**2 / 8
+"""Shapes of a perfect square wave and of a perfect cosine, in the continuum."""
 MODE = "per_matrix"
 """The frequency mode whose accuracies are compared: in it, random features reach next to nothing."""
 NETWORKS = ("trained", "frozen_input")
@@ -59,21 +75,21 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
             square, trapezoid and cosine in per_matrix mode.
 
     Returns:
-        In the form of :func:`.statistics.over_seeds`: ``"fits"``, R2 of each ``matrix`` to each wave and
-        ``square_over_cosine``, their difference within the run, and what the trapezoid has over the better
-        of the two; ``"binary"``, the share of W_in near its plateaus, the share of runs in which it is above
-        :data:`BINARY`, and accuracy on held-out pairs; ``"decay"``, square_over_cosine and plateau share at
-        the largest decay less those at the smallest, paired by seed; ``"idealised"``, accuracy over all
-        pairs by waveform, trained beside frozen_input, and the excess; ``"care"``, differences between input
-        waves within a run; and, where runs were measured along, ``"training"``, fits and plateau share by
-        step.
+        In the form of :func:`.statistics.over_seeds`: ``"fits"``, R2 of each ``matrix`` to each wave,
+        the ``shape`` within the run (above), and what the trapezoid has over the better of the two;
+        ``"binary"``, the share of the median column of W_in near its plateaus, the share of runs in which it
+        is above :data:`BINARY`, and accuracy on held-out pairs; ``"decay"``, shape of W_in, plateau share and
+        accuracy at the largest decay less those at the smallest, paired by seed; ``"idealised"``, accuracy
+        over all pairs by waveform, trained beside frozen_input, and the excess; ``"care"``, differences
+        between input waves within a run; and, where runs were measured along, ``"training"``, fits and
+        plateau share by step.
 
     Raises:
         ValueError: If a column or comparison is missing, or two runs of a cell have one seed.
     """
     labelled = _labelled(runs)
     fits = pd.concat([_fits(labelled, matrix) for matrix in MATRICES])
-    numbers = [f"r2_{wave}" for wave in WAVES] + ["square_over_cosine", "trapezoid_over_both"]
+    numbers = [f"r2_{wave}" for wave in WAVES] + ["shape", "trapezoid_over_both"]
     idealised = _idealised(labelled)
     found = {
         "fits": over_seeds(fits, [*CELL, "matrix"], numbers),
@@ -99,7 +115,7 @@ def _labelled(runs: pd.DataFrame) -> pd.DataFrame:
     # Checkpoints have columns of the same names as the run, so settings get theirs first.
     found = runs.rename(columns=SETTINGS)
     found["binary"] = (found["plateau_share"] > BINARY).astype(float)
-    found["square_over_cosine"] = found["r2_square"] - found["r2_cosine"]
+    found["shape"] = _shape(found)
     check_seeds(found, CELL)
     return found
 
@@ -109,16 +125,22 @@ def _fits(labelled: pd.DataFrame, matrix: str) -> pd.DataFrame:
     found = labelled[["run", *CELL]].assign(matrix=matrix)
     for wave in WAVES:
         found[f"r2_{wave}"] = labelled[f"r2_{wave}{MATRICES[matrix]}"]
-    found["square_over_cosine"] = found["r2_square"] - found["r2_cosine"]
+    found["shape"] = _shape(found)
     better = found[["r2_square", "r2_cosine"]].max(axis=1)
     found["trapezoid_over_both"] = found["r2_trapezoid"] - better
     return found
 
 
+def _shape(fits: pd.DataFrame) -> pd.Series[Any]:
+    """Square against cosine whatever the rest of the columns is; NaN where a trapezoid explains nothing."""
+    explained = fits["r2_trapezoid"].where(fits["r2_trapezoid"] > 0)
+    return (fits["r2_square"] - fits["r2_cosine"]) / explained
+
+
 def _decay(labelled: pd.DataFrame) -> pd.DataFrame:
     """The largest decay against the smallest, where all else is one."""
     alike = [name for name in CELL if name != "weight_decay"]
-    numbers = ["square_over_cosine", "plateau_share", "test_accuracy"]
+    numbers = ["shape", "plateau_share", "test_accuracy"]
     parts = []
     for _, group in labelled.groupby(alike):
         smallest, largest = group["weight_decay"].min(), group["weight_decay"].max()
@@ -176,92 +198,114 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
         tables: As :func:`tables` makes them, or read back from their CSVs.
 
     Returns:
-        Paragraphs on the shapes, on when weights are binary, on whether the waveform matters, and on what
-        none of this shows.
+        Paragraphs and lists on the shapes, on when weights are binary, on what decay does, on whether the
+        waveform matters, and on what none of this shows.
     """
     return "\n\n".join(
         [
-            _shapes(tables["fits"]),
+            _shapes(tables),
             _when_binary(tables),
+            *_of_decays(tables),
             _whether_it_matters(tables["care"], tables["idealised"]),
-            _not_shown(tables["fits"]),
+            _not_shown(tables),
         ]
     )
 
 
-def _shapes(fits: pd.DataFrame) -> str:
+def _shapes(tables: Mapping[str, pd.DataFrame]) -> str:
     """Which of square and cosine each matrix is closer to, cell by cell."""
-    sentences = []
+    fits = tables["fits"]
+    start = _start(tables, "r2_square"), _start(tables, "r2_cosine")
+    initial = (
+        f" Before training W_in has R2 {start[0]} / {start[1]} to square / cosine."
+        if all(start)
+        else ""
+    )
+    parts = [
+        "Shape is R2 to the square wave less R2 to the cosine, over R2 to the trapezoid: about "
+        f"{SQUARE:+.2f} for perfect square waves and {COSINE:+.2f} for perfect cosines, however much noise "
+        f"lies about them. Where R2 to the trapezoid is below {FITS:g} neither wave is said to fit.{initial}"
+    ]
     for matrix in MATRICES:
         mine = fits[fits["matrix"] == matrix]
-        clear = mine[mine["measure"] == "square_over_cosine"]
-        closer = {
-            "closer to a square wave": clear[clear["low"] > 0],
-            "closer to a cosine": clear[clear["high"] < 0],
-            "not to be told apart by these seeds": clear[
-                ~(clear["low"] > 0) & ~(clear["high"] < 0)
-            ],
-        }
-        parts = []
-        for what, rows in closer.items():
+        clear = mine[mine["measure"] == "shape"]
+        fitted = pd.Series([_fitted(mine, row) for _, row in clear.iterrows()], clear.index, bool)
+        square, cosine = clear["low"] > 0, clear["high"] < 0
+        items = []
+        for what, where in (
+            ("closer to a square wave", fitted & square),
+            ("closer to a cosine", fitted & cosine),
+            ("not to be told apart by these seeds", fitted & ~square & ~cosine),
+            ("neither fits", ~fitted),
+        ):
+            rows = clear[where]
             names = [f"{_name(row)} ({_r2(mine, row)})" for _, row in rows.iterrows()]
-            parts.append(f"{what} are {len(rows)} of {len(clear)} settings" + _listed(names))
-        sentences.append(f"{matrix}, R2 to square / cosine: {'; '.join(parts)}.")
+            items.append(f"- {what}: {len(rows)} of {len(clear)} settings{_listed(names)}")
+        parts += [f"{matrix}, R2 to square / cosine, and shape:", "\n".join(items)]
     more = fits[(fits["measure"] == "trapezoid_over_both") & (fits["matrix"] == "W_in")]
-    sentences.append(
-        f"A trapezoid has {more['mean'].min():+.3f} to {more['mean'].max():+.3f} over the better of the two "
-        "in W_in; it has a parameter more, and both among its shapes."
+    parts.append(
+        f"A trapezoid has {more['mean'].min():+.3f} to {more['mean'].max():+.3f} over the better of "
+        "the two in W_in; it has a parameter more, and both among its shapes."
     )
-    return " ".join(sentences)
+    return "\n\n".join(parts)
 
 
 def _when_binary(tables: Mapping[str, pd.DataFrame]) -> str:
-    binary = tables["binary"]
-    share = binary[binary["measure"] == "plateau_share"]
+    """Where W_in is binary, and when it first was, beside when the network first generalised."""
+    share = tables["binary"][tables["binary"]["measure"] == "plateau_share"]
     above = share[share["low"] > BINARY]
-    names = [f"{_name(row)} ({row['mean']:.2f})" for _, row in above.iterrows()]
-    sentences = [
-        f"W_in is binary, with more than {BINARY:.0%} of its weights near two levels, in {len(above)} of "
-        f"{len(share)} settings{_listed(names)}; a cosine has 48% there by itself."
+    steps = " or ".join(f"1/{p}" for p in sorted(share["p"].unique()))
+    start = _start(tables, "plateau_share")
+    initial = f", and weights before training {start}" if start else ""
+    parts = [
+        f"W_in is called binary where more than {BINARY:.0%} of the weights of its median column lie near "
+        f"two levels. A cosine has 48% there by itself{initial}. The share of a column moves in steps of "
+        f"{steps}, one weight: an interval of no width means that all seeds are on one step, not that the "
+        "share is known so well.",
+        f"Binary: {len(above)} of {len(share)} settings" + (":" if len(above) else "."),
     ]
-    decay = tables["decay"]
-    for _, row in decay[decay["measure"] == "square_over_cosine"].iterrows():
-        plateau = _same(decay[decay["measure"] == "plateau_share"], row).iloc[0]
-        verb = _sign(
-            row, "moves W_in towards", "moves W_in away from", "does not clearly move W_in to"
-        )
-        sentences.append(
-            f"{row['loss']}, {row['optimizer']}, {row['label_noise']:.0%} label noise: decay "
-            f"{row['largest']:g} in place of {row['smallest']:g} "
-            f"{verb} the square wave: {_number(row)} in R2 to square less R2 to cosine, {_number(plateau)} "
-            "in the share near the levels, paired by seed."
-        )
-    if "training" in tables:
-        sentences.append(_along(tables["training"], above))
-    return " ".join(sentences)
+    items = [
+        f"- {_name(row)}: {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        + (_along(tables["training"], row) if "training" in tables else "")
+        for _, row in above.iterrows()
+    ]
+    return "\n\n".join([*parts, "\n".join(items)] if items else parts)
 
 
-def _along(training: pd.DataFrame, above: pd.DataFrame) -> str:
-    """When those that end binary became so, beside when they generalised."""
-    parts = []
-    for _, row in above.iterrows():
-        mine = _same(
-            training, row.drop(["steps", "measure", "mean", "low", "high", "n", "missing"])
-        )
-        share = mine[(mine["measure"] == "plateau_share") & (mine["mean"] > BINARY)]
-        solved = mine[(mine["measure"] == "test_accuracy") & (mine["mean"] > BINARY)]
-        when = f"step {share['step'].min():,}" if len(share) else "the last step alone"
-        grokked = f"step {solved['step'].min():,}" if len(solved) else "no checkpoint"
-        parts.append(
-            f"{_name(row)} from {when}, held-out accuracy above {BINARY:.0%} from {grokked}"
-        )
-    start = training[(training["step"] == 0) & (training["measure"] == "plateau_share")]["mean"]
-    sentences = (
-        [f"Initial weights have {start.min():.2f} to {start.max():.2f}."] if len(start) else []
+def _along(training: pd.DataFrame, row: pd.Series[Any]) -> str:
+    """The first checkpoint at which a cell was binary, and the first at which it had generalised."""
+    mine = _same(training, row)
+    first = []
+    for measure in ("plateau_share", "test_accuracy"):
+        steps = mine.loc[(mine["measure"] == measure) & (mine["mean"] > BINARY), "step"]
+        first.append(f"first at step {steps.min():,}" if len(steps) else "at no checkpoint")
+    return (
+        f"; in the mean over seeds above {BINARY:.0%} {first[0]}, held-out accuracy above {BINARY:.0%} "
+        f"{first[1]}"
     )
-    if parts:
-        sentences.append(f"By checkpoints, in the mean over seeds: {'; '.join(parts)}.")
-    return " ".join(sentences)
+
+
+def _of_decays(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What the largest decay makes of the shape, beside the smallest; nothing where there is one decay."""
+    decay, fits = tables["decay"], tables["fits"]
+    W_in = fits[fits["matrix"] == "W_in"]
+    items = []
+    for _, row in decay[decay["measure"] == "shape"].iterrows():
+        plateau = _same(decay[decay["measure"] == "plateau_share"], row).iloc[0]
+        ends = [W_in[W_in["weight_decay"] == row[end]] for end in ("smallest", "largest")]
+        r2, shape = ([_mean(end, row, name) for end in ends] for name in ("r2_trapezoid", "shape"))
+        explained = f"R2 to the trapezoid {r2[0]:.2f} and {r2[1]:.2f}"
+        if not all(each >= FITS for each in r2):
+            told = f"at one of the two at least neither wave fits ({explained}), so shapes are not compared"
+        else:
+            verb = _sign(row, "squarer", "less square", "not clearly squarer or less square")
+            told = f"{verb}, {_number(row)}, from {shape[0]:+.3f} to {shape[1]:+.3f} ({explained})"
+        items.append(
+            f"- {row['loss']} {row['optimizer']}{_noise(row)}, {row['smallest']:g} to {row['largest']:g}: "
+            f"{told}; the median column's share near two levels {_number(plateau)}"
+        )
+    head = "The shape of W_in from the smallest decay to the largest, paired by seed:"
+    return [head, "\n".join(items)] if items else []
 
 
 def _whether_it_matters(care: pd.DataFrame, idealised: pd.DataFrame) -> str:
@@ -274,9 +318,9 @@ def _whether_it_matters(care: pd.DataFrame, idealised: pd.DataFrame) -> str:
     sentences = [
         f"Idealised in {MODE} mode, trained networks score {trained['mean'].min():.3f} to "
         f"{trained['mean'].max():.3f} by setting and waveforms, and frozen_input "
-        f"{frozen['mean'].min():.3f} to {frozen['mean'].max():.3f} by the same recipes.",
+        f"{frozen['mean'].min():.3f} to {frozen['mean'].max():.3f} by the same recipes.\n\n"
         f"The input wave makes a difference of {MATTERS:g} or more in accuracy, with an interval off 0, in "
-        f"{cared} of {cells} settings by output wave.",
+        f"{cared} of {cells} settings by output wave, for one at least of {len(PAIRS)} pairs of input waves.",
     ]
     if cared:
         row = clear.iloc[0]
@@ -295,27 +339,62 @@ def _whether_it_matters(care: pd.DataFrame, idealised: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
-def _not_shown(fits: pd.DataFrame) -> str:
-    seeds = fits["n"].min()
+def _not_shown(tables: Mapping[str, pd.DataFrame]) -> str:
+    fits, decay = tables["fits"], tables["decay"]
+    seeds = int(fits["n"].min())
+    counted = {
+        "shapes": fits[fits["measure"] == "shape"],
+        "changes of shape": decay[decay["measure"] == "shape"],
+        "differences between input waves": tables["care"],
+    }
+    by_chance = [
+        f"{(1 - rows['n'].map(coverage)).sum():.1f} of {len(rows)} {what}"
+        for what, rows in counted.items()
+        if len(rows)
+    ]
     return (
-        f"Each setting has {seeds} seeds or more. R2 is at the frequency that extraction chose and says "
-        "nothing of columns that have none; an R2 of .81 to a cosine is what a perfect square wave has; and "
-        "decays of different optimisers are not on one scale."
+        f"Each setting has {seeds} seeds or more; 95% bootstrap intervals of {seeds} cover about "
+        f"{coverage(seeds):.0%}. If all were 0 in truth, intervals off it would be expected, over all settings, "
+        f"of {', '.join(by_chance)}.\n\n"
+        "R2 is at the frequency that extraction chose and says nothing of columns that have none; an R2 of "
+        ".81 to a cosine is what a perfect square wave has; and decays of different optimisers are not on "
+        "one scale."
     )
+
+
+def _mean(table: pd.DataFrame, row: pd.Series[Any], measure: str) -> float:
+    """The mean of a measure in the cell of a row."""
+    mine = _same(table, row)
+    return float(mine.loc[mine["measure"] == measure, "mean"].iloc[0])
+
+
+def _fitted(fits: pd.DataFrame, row: pd.Series[Any]) -> bool:
+    """Whether a wave fits in the cell of a row."""
+    return _mean(fits, row, "r2_trapezoid") >= FITS
 
 
 def _r2(fits: pd.DataFrame, row: pd.Series[Any]) -> str:
-    """R2 to both waves in the cell of a row."""
-    mine = _same(fits, row[CELL])
-    both = (
-        mine.loc[mine["measure"] == f"r2_{wave}", "mean"].iloc[0] for wave in ("square", "cosine")
-    )
-    return " / ".join(f"{each:.2f}" for each in both)
+    """R2 to both waves in the cell of a row, and the shape where a wave fits."""
+    both = " / ".join(f"{_mean(fits, row, f'r2_{wave}'):.2f}" for wave in ("square", "cosine"))
+    return f"{both}, {row['mean']:+.2f}" if _fitted(fits, row) else both
+
+
+def _start(tables: Mapping[str, pd.DataFrame], measure: str) -> str:
+    """Means of a measure at step 0, by setting; nothing where no run was measured then."""
+    if "training" not in tables:
+        return ""
+    training = tables["training"]
+    means = training.loc[(training["step"] == 0) & (training["measure"] == measure), "mean"]
+    ends = dict.fromkeys(f"{mean:.2f}" for mean in (means.min(), means.max()))
+    return " to ".join(ends) if len(means) else ""
 
 
 def _name(row: pd.Series[Any]) -> str:
-    noise = f" with {row['label_noise']:.0%} label noise" if row["label_noise"] else ""
-    return f"{row['loss']} {row['optimizer']} {row['weight_decay']:g}{noise}"
+    return f"{row['loss']} {row['optimizer']} {row['weight_decay']:g}{_noise(row)}"
+
+
+def _noise(row: pd.Series[Any]) -> str:
+    return f" with {row['label_noise']:.0%} label noise" if row["label_noise"] else ""
 
 
 def _listed(names: list[str]) -> str:
