@@ -92,9 +92,4 @@ def blocks(members: Sequence[Member]) -> list[list[Member]]:
 def block_size(job: Job) -> int:
     """Networks of this shape to stack: as many as fill one chunk of :mod:`.gradients`."""
     pairs = min(len(job.split.train_index), job.config.batch_size or len(job.split.train_index))
-    return networks_in_a_chunk(pairs, max(job.model.cfg.d_mlp, job.model.cfg.p))
-
-
-def networks_in_a_chunk(pairs: int, width: int) -> int:
-    """The same from the pairs of a step and the larger of d_mlp and p, before there is a model."""
-    return max(1, CHUNK_ELEMENTS // (pairs * width))
+    return max(1, CHUNK_ELEMENTS // (pairs * max(job.model.cfg.d_mlp, job.model.cfg.p)))

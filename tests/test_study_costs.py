@@ -4,18 +4,26 @@ import itertools
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from grok_interp import ensemble, neurons, outcomes, training
-from grok_interp.config import MeasureConfig, TrainConfig
+from grok_interp import neurons, outcomes, study, study_command, sweep, training
+from grok_interp.config import (
+    HookedMLPConfig,
+    MeasureConfig,
+    SplitConfig,
+    SweepRun,
+    TaskConfig,
+    TrainConfig,
+)
 from grok_interp.figures.costs_study import study_costs as draw
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.study import bills, cost_points, costs
-from grok_interp.study.cost_points import CHECK, FLOOR, PARTS, START, TRAINING, Design, Size
+from grok_interp.study.cost_points import CENTRE, CHECK, FLOOR, PARTS, START, TRAINING, Design, Size
 from grok_interp.tasks import ModularTask
 
 KNOWN = {
@@ -33,11 +41,11 @@ def law(what: str, size: Size) -> float:
 
 
 def synthetic(noise: float = 0.0, seed: int = 0, sizes: Design = costs.SMALL) -> pd.DataFrame:
-    """A table of measurements as the laws have them, megabytes 1000 times the square of seconds."""
+    """Measurements as the laws have them, megabytes of a call 1000 times the square of seconds."""
     generator = np.random.default_rng(seed)
     rows = []
     for arm, size in [(FLOOR, cost_points.NOTHING), *sizes.points]:
-        for what in sizes.parts(size):
+        for what in PARTS:
             row = {"what": what, "arm": arm, **size._asdict(), "networks": 5}
             seconds = law(what, size) * math.exp(noise * generator.standard_normal())
             over = 1.0 if arm == FLOOR else 0.01
@@ -147,13 +155,14 @@ def test_the_bill_by_hand(fits: pd.DataFrame) -> None:
     assert bill.extraction == pytest.approx(hours["extraction"])
     assert bill.evaluation == pytest.approx(hours["evaluation"])
     assert bill.readout == pytest.approx(hours["read-out"])
-    # Two networks fill a chunk: 5000 jobs, of which one worker of 64 has ceil(78.125) = 79.
-    assert (bill.together, bill.jobs, bill.busy) == (2, 5000, 64)
-    job = 2 * sum(seconds.values()) / 3600
-    assert bill.hours == pytest.approx(7.2 / 3600 + 79 * job)
-    memory = max(1000 * law(what, size) ** 2 for what in PARTS)
-    assert bill.gigabytes == pytest.approx((700 + memory) / 1000)
-    assert bill.beyond == ""
+    # 1740 * 256 activations fill a cache: 10,000 jobs, of which one worker of 64 has ceil(156.25) = 157.
+    assert (bill.together, bill.jobs, bill.busy) == (1, 10_000, 64)
+    job = sum(seconds.values()) / 3600
+    assert bill.hours == pytest.approx(7.2 / 3600 + 157 * job)
+    memory = {what: 1000 * law(what, size) ** 2 for what in PARTS}
+    assert bill.gigabytes == pytest.approx((700 + max(memory.values())) / 1000)
+    assert bill.peak == max(memory, key=memory.get)
+    assert bill.beyond == bill.beyond_memory == ""
     assert "10,000 runs of 6,000 steps at p=59" in str(bill)
     assert "extrapolation" not in str(bill)
 
@@ -162,37 +171,84 @@ def test_more_workers_than_jobs_are_no_help(fits: pd.DataFrame) -> None:
     hours = [costs.predict(fits, 113, 512, 5107, 100, 20, w).hours for w in (1, 2, 19, 20, 256)]
     job = (hours[0] - 7.2 / 3600) / 20
     np.testing.assert_allclose((np.array(hours) - 7.2 / 3600) / job, [20, 10, 2, 1, 1])
-    few = costs.predict(fits, 23, 128, 264, 100, 20, 1)  # stacks of 16 at most: two jobs of ten
-    assert (few.jobs, few.together) == (2, 10)
 
 
-def test_memory_of_more_draws_and_beyond(fits: pd.DataFrame) -> None:
-    size = Size(499, 2048, 99600)
-    few = costs.predict(fits, *size, 10, 1, 1)
-    many = costs.predict(fits, *size, 10, 1, 1, measure=MeasureConfig(draws=20))
-    assert many.gigabytes - 0.7 == pytest.approx(4 * (few.gigabytes - 0.7))
-    assert few.beyond == (
-        "p=499 (measured 59 to 199), d_mlp=2,048 (measured 64 to 1,024), "
-        "pairs=99,600 (measured 425 to 12,700)"
+def changed(run: SweepRun, **settings: dict[str, int]) -> SweepRun:
+    return replace(
+        run, **{name: replace(getattr(run, name), **new) for name, new in settings.items()}
     )
-    assert "an extrapolation: p=499" in str(few)
+
+
+@pytest.mark.parametrize(
+    "size", [Size(11, 8, 60), Size(23, 128, 264), Size(59, 256, 1740), Size(113, 64, 900)]
+)
+@pytest.mark.parametrize("workers", [1, 3, 64])
+def test_jobs_are_those_of_a_sweep(fits: pd.DataFrame, size: Size, workers: int) -> None:
+    p, d_mlp, pairs = size
+    one = SweepRun(
+        task=TaskConfig(p=p),
+        split=SplitConfig(train_fraction=(pairs + 0.5) / p**2),
+        model=HookedMLPConfig(p=p, d_mlp=d_mlp),
+        train=TrainConfig(steps=10),
+    )
+    planned = sweep.plan([changed(one, model={"seed": seed}) for seed in range(40)], workers)
+    bill = costs.predict(fits, *size, steps=10, runs=40, workers=workers)
+    assert (bill.jobs, bill.together) == (len(planned), max(len(job.runs) for job in planned))
+    call = cost_points._prepared(TRAINING, CENTRE, size)
+    if workers == 1:
+        assert math.ceil(40 / call.networks) == len(planned)
+
+
+def test_memory_of_more_networks(fits: pd.DataFrame) -> None:
+    size = Size(499, 2048, 99600)
+    few, many = (
+        costs.predict(fits, *size, 10, 1, 1, measure=MeasureConfig(draws=draws))
+        for draws in (5, 20)
+    )
+    assert many.gigabytes - 0.7 == pytest.approx(4 * (few.gigabytes - 0.7))
+    # Of training the law is of one network, and a job has more.
+    heavy = fits.copy()
+    heavy.loc[(heavy["what"] == TRAINING) & (heavy["of"] == "megabytes"), "log_constant"] += 30
+    one, seven = (costs.predict(heavy, 23, 128, 264, 10, runs, 1) for runs in (1, 7))
+    assert (one.peak, seven.together) == (TRAINING, 7)
+    assert seven.gigabytes - 0.7 == pytest.approx(7 * (one.gigabytes - 0.7))
+
+
+def test_what_is_beyond_is_said_of_each_part(fits: pd.DataFrame) -> None:
+    far = costs.predict(fits, 499, 2048, 99600, 10, 1, 1)
+    wide = "p=499 (measured 59 to 199), d_mlp=2,048 (measured 64 to 1,024)"
+    pairs = "pairs=99,600 (measured 425 to 12,700)"
+    # Two parts do not read the pairs.
+    assert (
+        far.beyond
+        == f"training step, read-out at {wide}, {pairs}; extraction, evaluation at {wide}"
+    )
+    assert (far.peak, far.beyond_memory) == ("read-out", f"read-out at {wide}, {pairs}")
+    assert f"hours by extrapolation: {far.beyond}\n  memory by extrapolation: read-out" in str(far)
 
 
 def test_bills_begin_at_the_nearest_measured_size(fits: pd.DataFrame) -> None:
+    """Hours and memory alike, where the laws, which have not seen p = 499, are wrong."""
     measured = synthetic()
+    measured.loc[measured["p"] == 499, "seconds"] *= 3
+    measured.loc[measured["p"] == 499, "megabytes"] *= 0.25
     far, wide = Size(499, 512, 99600), Size(499, 2048, 99600)
-    measured.loc[measured["p"] == 499, "seconds"] *= (
-        3  # where the law, which has not seen it, is wrong
-    )
-    for size, beyond in ((far, ""), (wide, "d_mlp=2,048 (measured 64 to 1,024)")):
+    for size, beyond in ((far, ""), (wide, "all parts at d_mlp=2,048 (measured 64 to 1,024)")):
         begun = costs.predict(fits, *size, 100, 36, 1, measured=measured)
         assert begun.training == pytest.approx(3 * 100 * 36 * law(TRAINING, size) / 3600)
         alone = costs.predict(fits, *size, 100, 36, 1)
-        assert begun.evaluation == pytest.approx(alone.evaluation)
+        assert begun.evaluation == pytest.approx(3 * alone.evaluation)
+        assert begun.gigabytes - 0.7 == pytest.approx(0.25 * (alone.gigabytes - 0.7))
         assert begun.beyond == beyond
+        assert begun.beyond_memory == beyond.replace("all parts", "read-out")
         assert "p=499 (measured 59 to 199)" in alone.beyond
     near = costs.predict(fits, 113, 256, 3400, 100, 36, 1, measured=measured)
     assert near.training == pytest.approx(100 * 36 * law(TRAINING, Size(113, 256, 3400)) / 3600)
+    # Where one part was not measured, that part's bill is beyond, and no other's.
+    less = measured[(measured["p"] != 499) | (measured["what"] != "evaluation")]
+    begun = costs.predict(fits, *far, 100, 36, 1, measured=less)
+    assert begun.beyond == "evaluation at p=499 (measured 59 to 251)"
+    assert begun.beyond_memory == ""
 
 
 @pytest.mark.parametrize("name", ["p", "d_mlp", "pairs", "steps", "runs", "workers"])
@@ -217,14 +273,6 @@ def test_sizes_that_no_task_has() -> None:
         "pairs": 5,
         CHECK: 4,
     }
-
-
-def test_stacks_are_those_of_a_sweep() -> None:
-    for p, d_mlp, pairs in ((23, 128, 264), (59, 256, 1740), (113, 512, 5107), (11, 8, 60)):
-        split = ModularTask(p).split(train_fraction=(pairs + 0.5) / p**2)
-        job = training.make_job(HookedMLP(p=p, d_mlp=d_mlp), split, TrainConfig())
-        assert len(split.train_index) == pairs
-        assert cost_points.networks_together(pairs, d_mlp, p) == min(16, ensemble.block_size(job))
 
 
 @pytest.mark.parametrize("all_controls", [False, True])
@@ -318,11 +366,48 @@ def test_peak_memory_is_what_was_written() -> None:
     assert read[1] > 4 * read[0]
 
 
+def test_training_memory_is_of_one_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    true = cost_points.Lockstep.__init__
+
+    def counted(self, jobs, *args, **kwargs) -> None:
+        seen.append(len(jobs))
+        true(self, jobs, *args, **kwargs)
+
+    monkeypatch.setattr(cost_points.Lockstep, "__init__", counted)
+    call = cost_points._prepared(TRAINING, CENTRE, Size(11, 16, 60))
+    call.whole()
+    assert (call.networks, seen) == (16, [16, 1])
+
+
+@pytest.mark.slow
+def test_the_command_measures_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = Design(
+        Size(13, 128, 100), (11, 17, 23), (64, 256, 512), (25, 50, 160), (Size(29, 512, 400),)
+    )
+    monkeypatch.setattr(cost_points, "LEAST_SECONDS", 1e-3)
+    # At sizes like these calls are mostly overhead.
+    monkeypatch.setattr(costs, "MOST_OVERHEAD", math.inf)
+    monkeypatch.setattr(costs, "measure", lambda *_: cost_points.measure(tiny, 1))
+    assert study_command.run(["costs"], tmp_path, "small", "local", ["grok-interp", "study"]) == 0
+    folder = tmp_path / "costs"
+    result = study.read(folder)
+    assert (folder / "words.txt").read_text(encoding="utf-8") == result.words + "\n"
+    assert result.words in capsys.readouterr().out
+    assert study.load("costs").question in (folder / "study.html").read_text(encoding="utf-8")
+    measured = result.tables["measured"]
+    assert len(measured) == 4 * (1 + 11) + 1
+    assert measured["arm"].iloc[-1] == START
+    assert (measured["seconds"] > 0).all()
+
+
 # Words and figure ---------------------------------------------------------------------------------
 
 
 def test_predictions_at_measured_points_and_words(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tables = made(synthetic(0.05), monkeypatch)
     measured = tables["measured"]
@@ -335,40 +420,61 @@ def test_predictions_at_measured_points_and_words(
     again = {name: pd.read_csv(tmp_path / name) for name in tables}
     words = costs.in_words(tables)
     assert costs.in_words(again) == words
-    assert "At 13 points that the fits have not seen" in words
-    assert (
-        "Of the 5 that are larger than the sizes of the fits, the largest training step, at p=499"
-        in words
-    )
+    for of in ("time", "memory"):
+        assert f"At 16 points that the fits have not seen, predicted {of} is" in words
+        assert f"Of {of} the one measured furthest from it is that of" in words
+    largest = "The largest training step, at p=499, d_mlp=512, N=99,600, is predicted at"
+    assert words.count(largest) == 2
+    assert words.count("Of the 8 that are larger than the sizes of the fits") == 2
     assert "the law holds there" in words
     assert "since there are 20 jobs" in words
-    assert "p = 499 (20 runs of 6,000 steps, p=499, d_mlp=512, N=99,600)" in words
-    assert words.count("an extrapolation, d_mlp=2,048") == words.count("an extrapolation") == 1
-    assert "Memory grows fastest with width in read-out, as d_mlp^4.2" in words
+    assert "- p = 499 (20 runs of 6,000 steps, p=499, d_mlp=512, N=99,600)" in words
+    assert words.count("hours by extrapolation, all parts at d_mlp=2,048") == 1
+    assert words.count("memory by extrapolation, read-out at d_mlp=2,048") == 1
+    assert words.count("extrapolation") == 2
+    assert "GB a worker, at its peak in the read-out" in words
+    # A list of laws for seconds, one for megabytes, with all exponents.
+    laws = r"- read-out: p\^\S+ \[\S+, \S+\] d_mlp\^(\d)\.\d\d \[\S+, \S+\] N\^\S+ \[\S+, \S+\], to"
+    assert re.findall(laws, words) == ["2", "4"]
+    off = np.log(design["predicted_megabytes"] / design["megabytes"])
+    assert off.abs().max() < 8 * 0.05
 
 
-def test_words_differ_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("of", "named"), [("seconds", "time"), ("megabytes", "memory")])
+def test_words_differ_with_the_numbers(
+    monkeypatch: pytest.MonkeyPatch, of: str, named: str
+) -> None:
     good = costs.in_words(made(synthetic(0.05, seed=1), monkeypatch))
-    assert "its interval holds 0" in good
+    assert good.count("its interval holds 0") == 2
     drifting = synthetic(0.001)
     reads = drifting["what"] == "evaluation"
-    drifting.loc[reads, "seconds"] *= drifting.loc[reads, "pairs"] ** 0.1
-    largest = drifting["p"] == 499
-    drifting.loc[largest, "seconds"] *= 4
-    bad = costs.in_words(made(drifting, monkeypatch))
-    assert re.search(r"that of evaluation, \+0\.(10|09)", bad)
-    assert "its interval does not hold 0" in bad
-    assert "furthest off for training step at p=499" in bad
-    assert "the law alone is too low there, by a factor of 4.0" in bad
-    drifting.loc[largest, "seconds"] /= 16
-    high = costs.in_words(made(drifting, monkeypatch))
-    assert "the law alone is too high there, by a factor of 4.0" in high
-    inside = replace(costs.SMALL, checks=(Size(83, 300, 500),), steps=())
-    assert "of the law beyond them nothing is known" in costs.in_words(
-        made(synthetic(sizes=inside), monkeypatch)
-    )
+    drifting.loc[reads, of] *= drifting.loc[reads, "pairs"] ** 0.1
+    far = drifting["p"] == 499
+    drifting.loc[far, of] *= 4
+
+    def said(words: str) -> str:
+        (about,) = [part for part in words.split("\n\n") if f"predicted {named} is" in part]
+        return about
+
+    words = costs.in_words(made(drifting, monkeypatch))
+    control = rf"Of {named} the one [^:]* that of evaluation, \+0\.(10|09)[^:]*: its interval does not hold"
+    assert re.search(control, words)
+    assert re.search(r"furthest off for [\w -]* at p=499", said(words))
+    assert "4 are predicted too low by more than a factor of 1.15, and 0 too high" in said(words)
+    assert re.search(r"the law alone is too low there, by a factor of (4\.0|3\.9)", said(words))
+    drifting.loc[far, of] /= 16
+    words = said(costs.in_words(made(drifting, monkeypatch)))
+    assert "0 are predicted too low by more than a factor of 1.15, and 4 too high" in words
+    assert re.search(r"the law alone is too high there, by a factor of (4\.0|3\.9)", words)
+
+
+def test_words_without_larger_checks_or_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = replace(costs.SMALL, checks=(Size(83, 300, 500),))
+    words = costs.in_words(made(synthetic(sizes=inside), monkeypatch))
+    assert words.count("of the law beyond them nothing is known") == 2
     unchecked = costs.in_words(made(synthetic(sizes=replace(inside, checks=())), monkeypatch))
     assert "No prediction was tried" in unchecked
+    assert "predicted" not in unchecked
 
 
 def test_the_figure_draws_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:

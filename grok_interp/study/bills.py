@@ -5,21 +5,22 @@ Jobs do not depend on each other and one worker does each::
 
     hours = start + ceil(jobs / workers) * hours of a job,    memory = start + max over parts
 
-A law is a straight line through something that bends: products take over from passes over memory as p grows.
-Given the measurements, a bill begins at the nearest of them, in logs, and takes from the law only the way
-from there to its own size. Memory bends too and is billed by the law alone: beyond the measured widths, where
-a read-out's d_mlp^2 takes over from buffers of constant size, it is too low (1.9 times, at d_mlp = 2048).
+A law is a straight line through something that bends: products take over from passes over memory as p grows,
+and in memory what grows with N p or d_mlp^2 takes over from buffers of constant size. Given the measurements,
+a bill begins at the nearest of them, in logs, and takes from the law only the way from there to its own size,
+for the hours and the memory of each part.
 
-What is not evidence: a bill beyond the sizes that were measured, which says so, and one for a machine on
-which nothing was. Not counted are evaluations along training (about 1% of it at one in 100 steps), measures
-other than those of the three parts, waiting for the queue of a cluster, and what workers on one machine
-take from each other's caches and memory bus.
+What is not evidence: a bill beyond the sizes that were measured, which says of which part and which sizes,
+and one for a machine on which nothing was. Memory can be twice too high or too low there. Not counted are
+evaluations along training (about 1% of it at one in 100 steps), measures other than those of the three parts,
+waiting for the queue of a cluster, and what workers on one machine take from each other's caches and memory
+bus.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +34,15 @@ from grok_interp.study.cost_points import (
     EVALUATION,
     EXTRACTION,
     FLOOR,
+    NOT_READING,
+    PARTS,
     READOUT,
     START,
     TOGETHER,
     TRAINING,
     Size,
-    networks_together,
 )
+from grok_interp.sweep.jobs import most_together
 
 SECONDS, MEGABYTES = "seconds", "megabytes"
 HOUR = 3600
@@ -54,14 +57,16 @@ class Bill:
         steps: Training steps of a run.
         runs: How many.
         workers: Processes with a thread each.
-        jobs: Jobs that the runs make, of nearly equal size.
+        jobs: Jobs that the runs make for so many workers, of nearly equal size.
         start: Hours until a worker has imported the library.
         training: Core-hours of all runs' training.
         extraction: Core-hours of reading neurons.
         evaluation: Core-hours of idealising, and of accuracies on all pairs.
         readout: Core-hours of fitting the control's read-outs.
         gigabytes: Memory of a worker at its peak (10^9 bytes), the library included; NaN if not measured.
-        beyond: Which sizes are outside those at which training steps were measured; empty if none is.
+        peak: The part that needs most memory; empty if not measured.
+        beyond: Parts whose seconds were measured at no such size, and which sizes those are; empty if none.
+        beyond_memory: The same of the memory of the part that needs most.
     """
 
     size: Size
@@ -75,7 +80,9 @@ class Bill:
     evaluation: float
     readout: float
     gigabytes: float
+    peak: str
     beyond: str
+    beyond_memory: str
 
     @property
     def core_hours(self) -> float:
@@ -113,7 +120,10 @@ class Bill:
             f"{self.jobs:,} jobs of {self.together}",
             f"  {self.gigabytes:.3g} GB a worker, {self.gigabytes * self.busy:.3g} GB in all",
         ]
-        return "\n".join(lines + ([f"  an extrapolation: {self.beyond}"] if self.beyond else []))
+        for what, beyond in (("hours", self.beyond), ("memory", self.beyond_memory)):
+            if beyond:
+                lines.append(f"  {what} by extrapolation: {beyond}")
+        return "\n".join(lines)
 
 
 def predict(
@@ -131,7 +141,8 @@ def predict(
 ) -> Bill:
     """Bill some runs of one shape, full batches, from fitted laws.
 
-    Memory of more networks than a measured call held is taken to grow in proportion, an upper bound.
+    Memory of more networks than a measured call held is taken to grow in proportion, an upper bound. Where
+    there are so many workers that jobs are smaller than they could be, a network is taken to need no longer.
 
     Args:
         fits: What :func:`grok_interp.study.costs.fit` found.
@@ -157,30 +168,33 @@ def predict(
         check_count(name, value, 1)
     measure = MeasureConfig() if measure is None else measure
     networks, laws = networks_measured(measure, checkpoints), laws_of(fits)
+    jobs = math.ceil(runs / min(most_together(pairs, p, d_mlp), math.ceil(runs / workers)))
     begin = {} if measured is None else _nearest(measured, size)
-    seconds = {
-        part: expected(laws, part, SECONDS, size) * _off(laws, part, begin)
-        for part in (TRAINING, *networks)
-    }
+    seconds, megabytes = (
+        {part: expected(laws, part, of, size) * _off(laws, part, of, begin) for part in PARTS}
+        for of in (SECONDS, MEGABYTES)
+    )
     most = max(measure.draws, checkpoints)
-    calls = {EXTRACTION: most, EVALUATION: most, READOUT: measure.draws}
-    megabytes = [expected(laws, TRAINING, MEGABYTES, size)] + [
-        expected(laws, part, MEGABYTES, size) * max(1.0, count / TOGETHER[part])
-        for part, count in calls.items()
-    ]
+    together = {TRAINING: math.ceil(runs / jobs), READOUT: measure.draws}
+    for part in PARTS:
+        megabytes[part] *= max(1.0, together.get(part, most) / TOGETHER[part])
+    held = float(np.max(list(megabytes.values())))
+    peak = "" if math.isnan(held) else max(megabytes, key=lambda part: megabytes[part])
     return Bill(
         size=size,
         steps=steps,
         runs=runs,
         workers=workers,
-        jobs=math.ceil(runs / networks_together(pairs, d_mlp, p)),
+        jobs=jobs,
         start=expected(laws, START, SECONDS, size) / HOUR,
         training=runs * steps * seconds[TRAINING] / HOUR,
         extraction=runs * networks[EXTRACTION] * seconds[EXTRACTION] / HOUR,
         evaluation=runs * networks[EVALUATION] * seconds[EVALUATION] / HOUR,
         readout=runs * networks[READOUT] * seconds[READOUT] / HOUR,
-        gigabytes=(expected(laws, START, MEGABYTES, size) + float(np.max(megabytes))) / 1e3,
-        beyond=_beyond(laws, size, begin),
+        gigabytes=(expected(laws, START, MEGABYTES, size) + held) / 1e3,
+        peak=peak,
+        beyond=_beyond(laws, PARTS, SECONDS, size, begin),
+        beyond_memory=_beyond(laws, (peak,), MEGABYTES, size, begin) if peak else "",
     )
 
 
@@ -227,7 +241,7 @@ def expected(laws: Laws, what: str, of: str, size: Size) -> float:
     Args:
         laws: As from :func:`laws_of`.
         what: The part.
-        of: ``"seconds"`` of one network or ``"megabytes"`` of a call.
+        of: ``"seconds"`` of one network or ``"megabytes"`` of a call on :data:`.cost_points.TOGETHER`.
         size: Where.
 
     Returns:
@@ -245,38 +259,50 @@ def expected(laws: Laws, what: str, of: str, size: Size) -> float:
     return math.exp(law["log_constant"] + logs)
 
 
-Begin = Mapping[str, tuple[Size, float]]
-"""Sizes by part, and the seconds measured there."""
+Begin = Mapping[tuple[str, str], tuple[Size, float]]
+"""Sizes by part and "seconds" or "megabytes", and what was measured there."""
 
 
 def _nearest(measured: pd.DataFrame, size: Size) -> Begin:
-    """The measured size nearest to one, in logs, by part."""
-    found: dict[str, tuple[float, Size, float]] = {}
+    """The measured size nearest to one, in logs, of each part."""
+    found: dict[tuple[str, str], tuple[float, Size, float]] = {}
     for row in measured.to_dict("records"):
         if row["arm"] in (FLOOR, START):
             continue
         here = Size(*(int(row[name]) for name in Size._fields))
         far = sum(math.log(a / b) ** 2 for a, b in zip(here, size, strict=True))
-        if row["what"] not in found or far < found[row["what"]][0]:
-            found[row["what"]] = far, here, float(row["seconds"])
-    return {what: (here, seconds) for what, (_, here, seconds) in found.items()}
+        for of in (SECONDS, MEGABYTES):
+            law = row["what"], of
+            if row[of] > 0 and (law not in found or far < found[law][0]):
+                found[law] = far, here, float(row[of])
+    return {law: (here, value) for law, (_, here, value) in found.items()}
 
 
-def _off(laws: Laws, what: str, begin: Begin) -> float:
-    """Measured over expected seconds where a bill begins."""
-    if what not in begin:
+def _off(laws: Laws, what: str, of: str, begin: Begin) -> float:
+    """Measured over expected where a bill begins."""
+    if (what, of) not in begin:
         return 1.0
-    size, seconds = begin[what]
-    return seconds / expected(laws, what, SECONDS, size)
+    size, value = begin[what, of]
+    return value / expected(laws, what, of, size)
 
 
-def _beyond(laws: Laws, size: Size, begin: Begin) -> str:
-    law, found = laws[TRAINING, SECONDS], []
-    for name, value in size._asdict().items():
-        least, most = int(law[f"{name}_from"]), int(law[f"{name}_to"])
-        if TRAINING in begin:
-            near = getattr(begin[TRAINING][0], name)
-            least, most = min(least, near), max(most, near)
-        if not least <= value <= most:
-            found.append(f"{name}={value:,} (measured {least:,} to {most:,})")
-    return ", ".join(found)
+def _beyond(laws: Laws, parts: Sequence[str], of: str, size: Size, begin: Begin) -> str:
+    """Parts, and which of their sizes are outside those that were measured; parts alike in one."""
+    found: dict[str, list[str]] = {}
+    for what in parts:
+        law, outside = laws[what, of], []
+        for name, value in size._asdict().items():
+            if name == "pairs" and what in NOT_READING:
+                continue
+            least, most = int(law[f"{name}_from"]), int(law[f"{name}_to"])
+            if (what, of) in begin:
+                near = getattr(begin[what, of][0], name)
+                least, most = min(least, near), max(most, near)
+            if not least <= value <= most:
+                outside.append(f"{name}={value:,} (measured {least:,} to {most:,})")
+        if outside:
+            found.setdefault(", ".join(outside), []).append(what)
+    return "; ".join(
+        f"{'all parts' if tuple(alike) == PARTS else ', '.join(alike)} at {outside}"
+        for outside, alike in found.items()
+    )

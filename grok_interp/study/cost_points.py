@@ -1,16 +1,18 @@
 """Seconds and megabytes of the parts of a run, at sizes that vary one at a time.
 
-Four parts, each as runs have it: a *training step* of networks stacked as many as a sweep stacks;
+Four parts, each as runs have it: a *training step* of networks stacked as many as a sweep has in a job;
 *extraction* (:func:`grok_interp.neurons.extract`) of many networks, as of a run's checkpoints; *evaluation*
 (ideal weights and their accuracy on all pairs) and *read-out* (the ridge fit of the frozen-input control)
 of as many as that control has. Float32, ReLU, full batches, one thread.
 
 *Seconds* are those of the thread's processor (``time.thread_time``), for one network: what a worker takes
 that has a core of its own. What else the machine does can only lengthen them, so the least of some is taken.
-*Megabytes* (10^6 bytes) are the peak of resident memory during the call above what was resident before it:
-free memory is first given back (``malloc_trim``), then Linux' mark of the peak is set to the present (5
-written to ``/proc/self/clear_refs``, the mark is VmHWM). That counts what libraries under torch take and
-leaves out pages that are never written. Where there is no such mark (macOS, Windows) megabytes are NaN.
+*Megabytes* (10^6 bytes) are the peak of resident memory during a call above what was resident before it, with
+the same number of networks at every size (in training one), so that they differ by the size alone. Free
+memory is first given back (``malloc_trim``), then Linux' mark of the peak is set to the present (5 written to
+``/proc/self/clear_refs``, the mark is VmHWM). That counts what libraries under torch take and leaves out
+pages that are never written; it can differ by a third with what the process did before. Where there is no
+such mark (macOS, Windows) megabytes are NaN.
 
 What is not evidence: these are numbers of one machine. Their exponents carry over better than themselves.
 """
@@ -32,21 +34,28 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from grok_interp import controls, ensemble, idealize, measures, neurons
+from grok_interp import controls, idealize, measures, neurons
 from grok_interp.config import MeasureConfig, TrainConfig
 from grok_interp.config.checks import check_count, check_modulus
 from grok_interp.hooked_mlp import HookedMLP
 from grok_interp.lockstep import Lockstep
-from grok_interp.sweep.jobs import MOST_TOGETHER
+from grok_interp.sweep.jobs import most_together
 from grok_interp.tasks import ModularTask
 from grok_interp.training import make_job
 
 TRAINING, EXTRACTION, EVALUATION, READOUT = "training step", "extraction", "evaluation", "read-out"
 PARTS = (TRAINING, EXTRACTION, EVALUATION, READOUT)
+NOT_READING = (EXTRACTION, EVALUATION)
+"""Parts that do not read the training pairs."""
 START = "start"
 """The fifth thing measured: a process that imports the library, which every worker is."""
-TOGETHER = {EXTRACTION: 50, EVALUATION: MeasureConfig.draws, READOUT: MeasureConfig.draws}
-"""Networks in a call of the parts that measure."""
+TOGETHER = {
+    TRAINING: 1,
+    EXTRACTION: 50,
+    EVALUATION: MeasureConfig.draws,
+    READOUT: MeasureConfig.draws,
+}
+"""Networks in a call whose memory is measured, which is the one that is timed too, except of training."""
 CENTRE, CHECK, FLOOR = "centre", "check", "floor"
 """Arms of a design beside those that are named by the size that varies in them."""
 LEAST_SECONDS = 0.02
@@ -77,7 +86,6 @@ class Design:
         d_mlp: Widths at the centre's other sizes.
         pairs: Numbers of training pairs at the centre's other sizes.
         checks: Sizes to try predictions on.
-        steps: Sizes to try those of the training step alone on, which is most of what a run costs.
 
     Raises:
         TypeError: If a modulus is not an int.
@@ -89,7 +97,6 @@ class Design:
     d_mlp: tuple[int, ...]
     pairs: tuple[int, ...]
     checks: tuple[Size, ...] = ()
-    steps: tuple[Size, ...] = ()
 
     def __post_init__(self) -> None:
         for _, size in self.points:
@@ -102,10 +109,6 @@ class Design:
                     "or a larger p"
                 )
 
-    def parts(self, size: Size) -> tuple[str, ...]:
-        """Which parts of a run are measured at one of the sizes."""
-        return (TRAINING,) if size in self.steps else PARTS
-
     @property
     def points(self) -> list[tuple[str, Size]]:
         """Every size once, with the name of its arm."""
@@ -113,7 +116,7 @@ class Design:
         for arm in Size._fields:
             for value in getattr(self, arm):
                 found.setdefault(self.centre._replace(**{arm: value}), arm)
-        for size in (*self.checks, *self.steps):
+        for size in self.checks:
             found.setdefault(size, CHECK)
         return [(arm, size) for size, arm in found.items()]
 
@@ -123,10 +126,14 @@ SMALL = Design(
     p=(59, 83, 157, 199),
     d_mlp=(64, 128, 512, 1024),
     pairs=(425, 850, 1700, 6800, 12700),
-    checks=(Size(23, 128, 264), Size(113, 512, 5107), Size(251, 512, 18900)),
-    steps=(Size(499, 512, 99600),),
+    checks=(
+        Size(23, 128, 264),
+        Size(113, 512, 5107),
+        Size(251, 512, 18900),
+        Size(499, 512, 99600),
+    ),
 )
-"""From the size of small studies to beyond the papers'; two to four minutes on a core."""
+"""From the size of small studies to beyond the papers'; three to six minutes on a core."""
 REPEATS = 3
 NOTHING = Size(3, 1, 4)
 """A call at this size does no work worth mentioning: its time is overhead."""
@@ -143,10 +150,11 @@ def measure(sizes: Design = SMALL, repeats: int = REPEATS) -> pd.DataFrame:
 
     Returns:
         A row for each part and size: ``what`` (one of :data:`PARTS`), ``arm``, ``p``, ``d_mlp``, ``pairs``;
-        ``networks``, how many a call takes together; ``seconds`` for one of them, the least of the
-        rounds; ``megabytes`` of a call; ``overhead`` and ``overhead_megabytes``, the shares of a call's
-        seconds and megabytes that a call on nothing takes, which the rows of arm "floor" measure. The last
-        row is the start of a process, with sizes 0: its seconds, and all that it keeps resident.
+        ``networks``, how many a timed call takes together; ``seconds`` for one of them, the least of the
+        rounds; ``megabytes`` of a call on as many as :data:`TOGETHER` says; ``overhead`` and
+        ``overhead_megabytes``, the shares of a call's seconds and megabytes that a call on nothing takes,
+        which the rows of arm "floor" measure. The last row is the start of a process, with sizes 0: its
+        seconds, and all that it keeps resident.
 
     Raises:
         ValueError: If ``repeats < 1``.
@@ -156,7 +164,7 @@ def measure(sizes: Design = SMALL, repeats: int = REPEATS) -> pd.DataFrame:
         calls = [
             _prepared(what, arm, size)
             for arm, size in [(FLOOR, NOTHING), *sizes.points]
-            for what in sizes.parts(size)
+            for what in PARTS
         ]
         times = [call.times() for call in calls]
         seconds: list[list[float]] = [[] for _ in calls]
@@ -179,11 +187,6 @@ def measure(sizes: Design = SMALL, repeats: int = REPEATS) -> pd.DataFrame:
         floor = values[frame["arm"] == FLOOR].set_axis(PARTS)
         frame[name] = frame["what"].map(floor) / values
     return pd.concat([frame, _start()], ignore_index=True)
-
-
-def networks_together(pairs: int, d_mlp: int, p: int) -> int:
-    """How many runs of one shape a sweep trains together, and has in one job."""
-    return min(MOST_TOGETHER, ensemble.networks_in_a_chunk(pairs, max(d_mlp, p)))
 
 
 def peak_megabytes(run: Callable[[], object]) -> float:
@@ -233,7 +236,7 @@ def _prepared(what: str, arm: str, size: Size) -> _Call:
     # The number of pairs is rounded down.
     split = task.split(train_fraction=min(1.0, (pairs + 0.5) / p**2))
     if what == TRAINING:
-        together = 1 if arm == FLOOR else networks_together(pairs, d_mlp, p)
+        together = 1 if arm == FLOOR else most_together(pairs, p, d_mlp)
         config = TrainConfig(progress=False)
         jobs = [
             make_job(HookedMLP(p=p, d_mlp=d_mlp, seed=seed), split, config)
@@ -247,7 +250,7 @@ def _prepared(what: str, arm: str, size: Size) -> _Call:
             done += 1
 
         def from_the_start() -> None:
-            fresh = Lockstep(jobs)
+            fresh = Lockstep(jobs[: TOGETHER[TRAINING]])
             fresh.evaluate()
             fresh.step(0)
 

@@ -8,7 +8,8 @@ A sum of terms with different exponents is only nearly a power, so the law's *fa
 deviation of its residuals, and its predictions at sizes that the fit has not seen stand beside it. Every
 call has an overhead, measured on a network of one neuron; a point where that is more than
 :data:`MOST_OVERHEAD` of the time is no work to fit, and is left out. Extraction and evaluation do not read
-the training pairs: their exponent of N, which must be 0, is the control of the others.
+the training pairs: their exponent of N, which must be 0, is the control of the others. There is one design,
+:data:`SMALL`, whatever the size of the study.
 
 Intervals are bootstraps over points, of one session on one machine: they hold neither other machines nor
 what is wrong with the law, and of 14 points at a nominal 95% they cover 90% (on constructed times). What is
@@ -18,7 +19,6 @@ not evidence: an exponent as a statement on complexity, at sizes where caches ma
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from grok_interp.study.cost_points import SMALL as SMALL
 from grok_interp.study.cost_points import Design as Design
 from grok_interp.study.cost_points import Size as Size
 from grok_interp.study.cost_points import measure as measure
-from grok_interp.study.cost_words import INSIDE
+from grok_interp.study.cost_words import INSIDE, PREDICTED
 from grok_interp.study.cost_words import in_words as in_words
 from grok_interp.verdict import INTERVAL
 
@@ -67,18 +67,20 @@ def tables(sizes: Design = SMALL, repeats: int = REPEATS) -> dict[str, pd.DataFr
 
     Returns:
         ``exponents`` as from :func:`fit`; ``bills``, a row a scenario and number of workers, which begin at
-        the nearest measured sizes; and ``measured`` as from :func:`measure`, with ``predicted``, the law's
-        seconds there, and ``fitted``, whether the law of seconds was fitted to it.
+        the nearest measured sizes; and ``measured`` as from :func:`measure`, with ``predicted`` and
+        ``predicted_megabytes``, the laws' seconds and megabytes there, and ``fitted``, whether the law of
+        seconds was fitted to it.
     """
     measured = measure(sizes, repeats)
     fits = fit(measured)
     laws = laws_of(fits)
-    measured["predicted"] = [
-        math.nan
-        if row["arm"] in (FLOOR, START)
-        else expected(laws, row["what"], SECONDS, Size(row["p"], row["d_mlp"], row["pairs"]))
-        for row in measured.to_dict("records")
-    ]
+    for of, name in PREDICTED.items():
+        measured[name] = [
+            math.nan
+            if row["arm"] in (FLOOR, START)
+            else expected(laws, row["what"], of, Size(row["p"], row["d_mlp"], row["pairs"]))
+            for row in measured.to_dict("records")
+        ]
     measured["fitted"] = _work(measured, SECONDS)
     return {"exponents": fits, "bills": _bills(fits, measured), "measured": measured}
 
@@ -93,7 +95,8 @@ def fit(measured: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) ->
         seed: Seed of the resampling.
 
     Returns:
-        A row for each part (``what``) and for ``of`` "seconds" (of one network) and "megabytes" (of a call):
+        A row for each part (``what``) and for ``of`` "seconds" (of one network) and "megabytes" (of a call on
+        as many as :data:`.cost_points.TOGETHER` says):
         ``log_constant``, natural; the exponents ``p``, ``d_mlp`` and ``pairs``, each with the ends ``_low``
         and ``_high`` of its 95% interval, and ``_from`` and ``_to``, the least and greatest size in the fit;
         ``factor``, typical for measured over fitted; ``points`` in the fit and ``left_out``. The start of a
@@ -180,8 +183,9 @@ def _constant(row: pd.Series[Any], of: str) -> dict[str, Any]:
 def _bills(fits: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, (size, runs) in SCENARIOS.items():
-        bill = predict(fits, *size, STEPS, runs, 1, measured=measured, measure=MEASURED)
-        rows += [{"study": name} | _row(replace(bill, workers=workers)) for workers in WORKERS]
+        for workers in WORKERS:
+            bill = predict(fits, *size, STEPS, runs, workers, measured=measured, measure=MEASURED)
+            rows.append({"study": name} | _row(bill))
     return pd.DataFrame(rows)
 
 
@@ -200,5 +204,7 @@ def _row(bill: Bill) -> dict[str, Any]:
         "readout_hours": bill.readout,
         "extraction_hours": bill.extraction,
         "gigabytes": bill.gigabytes,
+        "peak": bill.peak,
         "beyond": bill.beyond or INSIDE,
+        "beyond_memory": bill.beyond_memory or INSIDE,
     }
