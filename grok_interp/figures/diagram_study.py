@@ -17,33 +17,40 @@ from grok_interp.figures.style import styled
 PLANES = {"by_fraction": "train_fraction", "by_decay": "weight_decay"}
 ROWS = {
     "idealised_per_matrix": "idealised accuracy, per_matrix",
-    "excess_per_matrix": "excess, per_matrix",
+    "excess_per_matrix": "excess over frozen_input, per_matrix",
+    "excess_joint": "excess over frozen_input, joint",
     "test_accuracy": "own accuracy, held out",
-    "phase_residual": "phase residual (radians)",
+    "phase_excess": "phase residual below frozen_input's (radians)",
 }
 """What is drawn, and its name."""
-FROZEN = {
-    "idealised_per_matrix": "floor_per_matrix",
-    "phase_residual": "phase_residual_frozen",
+BESIDE = {
+    "idealised_per_matrix": {"frozen_input": "floor_per_matrix"},
+    "excess_joint": {"idealised": "idealised_joint", "frozen_input": "floor_joint"},
+    "phase_excess": {"network": "phase_residual", "frozen_input": "phase_residual_frozen"},
 }
-"""What frozen_input has of it, where the number drawn is not a difference already."""
-LIMITS = {"coloraxis": (0.0, 1.0), "coloraxis2": (0.0, math.pi / 2)}
-"""Range of accuracies and of residuals; an excess below 0 has the colour of 0, and its number is written."""
+"""What the pointer shows beside the number drawn, where it is a part of a difference, or the other one."""
+LIMITS = {"coloraxis": (0.0, 1.0), "coloraxis2": (0.0, math.pi / 4)}
+"""Range of accuracies and of differences of residuals, half of pi / 2, which is no relation.
+
+What is outside has the colour of the nearer end, and its number is written.
+"""
+GAP = 0.055
+"""Between rows of maps, as a share of the height of all."""
 
 
 def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Idealised accuracy, its excess over frozen_input, own accuracy and phase residual in each cell.
 
-    Cells are means over seeds. Bright is high throughout, so where a network has the algorithm the first
-    rows are bright and the last is dark: residuals run from 0 to pi / 2, which is no relation. What
-    frozen_input has of it is in the number that the pointer shows. Cividis alone is the scale: its
-    lightness rises with the value, so it survives being printed in grey.
+    Cells are means over seeds. Bright is high throughout, so all rows but that of the own accuracy are bright
+    where a network has more of the algorithm than frozen_input. What each of them has of it is in the numbers
+    that the pointer shows. Cividis alone is the scale: its lightness rises with the value, so it survives
+    being printed in grey.
 
     Args:
         tables: ``by_fraction`` and ``by_decay`` of the study.
 
     Returns:
-        Four rows of two heat maps.
+        Five rows of two heat maps.
 
     Raises:
         ValueError: If a column is missing or a cell has several rows.
@@ -52,7 +59,7 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         rows=len(ROWS),
         cols=len(PLANES),
         horizontal_spacing=0.13,
-        vertical_spacing=0.07,
+        vertical_spacing=GAP,
         # One title a row, above its first map: two would meet in a narrow window.
         subplot_titles=[title for name in ROWS.values() for title in (name, "")],
     )
@@ -64,7 +71,7 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                 "label_noise",
                 axis,
                 "n",
-                *FROZEN.values(),
+                *(each for columns in BESIDE.values() for each in columns.values()),
                 *(f"{each}{end}" for each in ROWS for end in ("", "_low", "_high")),
             ],
             f'the table "{name}" of the study',
@@ -77,7 +84,13 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure.update_yaxes(type="category")
     figure.update_yaxes(title="label noise", col=1)
     figure.update_annotations(font_size=13, x=0, xanchor="left")
-    bars = {"coloraxis": ("accuracy, excess", 0.63), "coloraxis2": ("residual", 0.1)}
+    # The bar of the accuracies stands beside all rows but the last, that of the residuals beside it.
+    row_height = (1 - GAP * (len(ROWS) - 1)) / len(ROWS)
+    above = row_height + GAP
+    bars = {
+        "coloraxis": ("accuracy, excess", above, 1.0),
+        "coloraxis2": ("radians", 0.0, row_height),
+    }
     colours: dict[str, Any] = {
         name: {
             "colorscale": "Cividis",
@@ -85,14 +98,14 @@ def study_diagram(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             "cmax": LIMITS[name][1],
             "colorbar": {
                 "title": {"text": title, "side": "right"},
-                "y": y,
-                "len": 0.74 if name == "coloraxis" else 0.2,
+                "y": (low + high) / 2,
+                "len": high - low,
                 "thickness": 8,
             },
         }
-        for name, (title, y) in bars.items()
+        for name, (title, low, high) in bars.items()
     }
-    return styled(figure, "Where the latent algorithm ends", 1180, **colours)
+    return styled(figure, "Where the latent algorithm ends", 1440, **colours)
 
 
 def _heat_map(
@@ -102,7 +115,8 @@ def _heat_map(
     wide = cells.pivot(index="label_noise", columns=axis)  # noqa: PD010
     values = wide[what].to_numpy(float)
     beside = [wide[name].to_numpy(float) for name in (f"{what}_low", f"{what}_high", "n")]
-    frozen = wide[FROZEN.get(what, what)].to_numpy(float)
+    parts = BESIDE.get(what, {})
+    beside += [wide[name].to_numpy(float) for name in parts.values()]
     figure.add_heatmap(
         x=[f"{value:g}" for value in wide[what].columns],
         y=[f"{value:g}" for value in wide.index],
@@ -110,13 +124,13 @@ def _heat_map(
         text=[[_short(each) for each in line] for line in values],
         texttemplate="%{text}",
         textfont={"size": 9},
-        customdata=np.stack([*beside, frozen], axis=-1),
+        customdata=np.stack(beside, axis=-1),
         hovertemplate=f"label noise %{{y}}, {axis} %{{x}}: %{{z:.3f}}, %{{customdata[0]:.3f}} to "
         "%{customdata[1]:.3f} over %{customdata[2]:.0f} seeds"
-        + ("; frozen_input %{customdata[3]:.3f}" if what in FROZEN else "")
+        + "".join(f"; {name} %{{customdata[{at}]:.3f}}" for at, name in enumerate(parts, start=3))
         + "<extra></extra>",
         name=what,
-        coloraxis="coloraxis2" if what == "phase_residual" else "coloraxis",
+        coloraxis="coloraxis2" if what == "phase_excess" else "coloraxis",
         row=row,
         col=col,
     )

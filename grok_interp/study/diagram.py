@@ -6,11 +6,16 @@ frozen_input, random input weights with a read-out fitted to the same labels, of
     excess       = idealised accuracy - idealised accuracy of frozen_input
     phase_excess = phase residual of frozen_input - phase residual        (radians; positive: closer to 0)
 
-The algorithm is said to be there as long as the lower end of the excess's 95% interval over seeds is above a
-tenth, and the end is the largest label noise of which that is true.
+Where a measure ends is a range. It is there up to the largest label noise at which the whole 95% interval
+over seeds is above its level, a tenth for an excess; it is gone from the smallest noise on from which on all
+intervals are below. At noises between these the interval holds the level, so other seeds may move the end
+there. Noise 1 is the null: all labels are drawn anew, some right by chance, so there is nothing to learn, and
+what a measure has there it has without the algorithm.
 
 What is not evidence: a high idealised accuracy or a low phase residual by itself, both of which the
-control has too; nor an excess of nil where the control leaves no room for one (``room``).
+control has too; nor an excess of nil where the control leaves no room for one (``room``); nor a residual
+below that of frozen_input if it is below at noise 1 as well: the one's read-out is trained, the other's
+fitted by ridge regression.
 """
 
 from __future__ import annotations
@@ -57,7 +62,9 @@ ENDS = {
     "phase_excess": 0.0,
     "test_accuracy": SMALL_EXCESS,
 }
-"""What ends, and the level above which the whole interval must be."""
+"""What ends, and the level above or below which the whole interval must be."""
+NULL = 1.0
+"""The label noise at which there is nothing to learn."""
 NEEDED = [
     "run",
     *SETTING,
@@ -81,9 +88,11 @@ def tables(runs: pd.DataFrame, *, resamples: int = 10_000) -> dict[str, pd.DataF
         By name:
 
         - ``ends``: for each train fraction and each weight decay, and what ends (:data:`ENDS`): the
-          largest label noise ``last`` at which it is there (NaN if at none), whether it is there at
-          the ``largest`` measured, so that the end is not ``reached``, and at how many smaller ones it is
-          not (``gaps``); ``room``, the largest excess that the control leaves at the least noise;
+          largest label noise ``last`` at which its interval is above the level (NaN if at none), the
+          smallest, ``gone``, from which on it is below (NaN if it is not at the ``largest``), and at
+          how many between them it holds the level (``undecided``); at how many below ``last`` it is not
+          above (``gaps``); ``room``, the largest excess that the control leaves at the least noise;
+          ``null``, ``null_low`` and ``null_high``, what it is at noise 1 (NaN if not measured);
         - ``by_fraction``, ``by_decay``: a row a cell, with mean, ``_low`` and ``_high`` of each measure.
 
     Raises:
@@ -135,22 +144,32 @@ def _cells(runs: pd.DataFrame, axis: str, resamples: int) -> pd.DataFrame:
 
 
 def _end(line: pd.DataFrame, axis: str, what: str) -> dict[str, Any]:
-    """Up to which label noise something is there, along one line of a plane."""
+    """From which to which label noise something ends, along one line of a plane."""
     line = line.sort_values("label_noise")
-    there = line[f"{what}_low"] > ENDS[what]
+    above = line[f"{what}_low"] > ENDS[what]
+    below = line[f"{what}_high"] < ENDS[what]
     noises = line["label_noise"]
-    last = float(noises[there].max()) if there.any() else math.nan
+    last = float(noises[above].max()) if above.any() else math.nan
+    from_here_on = below[::-1].cummin()[::-1]
+    gone = float(noises[from_here_on].min()) if from_here_on.any() else math.nan
+    between = ~(noises <= last) & ~(noises >= gone)
     mode = what.removeprefix("excess_")
     room = 1 - float(line[f"floor_{mode}"].iloc[0]) if mode in MODES else math.nan
+    null = line[noises == NULL]
     return {
         "axis": axis,
         "value": float(line[axis].iloc[0]),
         "what": what,
         "level": ENDS[what],
         "last": last,
+        "gone": gone,
+        "undecided": int(between.sum()),
         "largest": float(noises.max()),
-        "reached": not bool(there.iloc[-1]),
-        "gaps": int((~there & (noises < last)).sum()),
+        "gaps": int((~above & (noises < last)).sum()),
         "room": room,
+        **{
+            f"null{end}": float(null[f"{what}{end}"].iloc[0]) if len(null) else math.nan
+            for end in ("", "_low", "_high")
+        },
         "n": int(line["n"].min()),
     }
