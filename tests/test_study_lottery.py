@@ -92,41 +92,63 @@ def test_differences_are_paired_by_seed():
     assert set(tables["against_controls"]["kind"]) == {"clean", "noisy"}
 
 
-def test_words_say_that_alignment_adds_and_that_more_is_foretold_than_without_waves():
-    words = study.in_words("lottery", learned())
-    clean, noisy, overall = words.split("\n\n")
-    assert "the best of the 4 scores is 'aligned'" in clean
-    assert "45.0% [44." in clean
+def cells(words: str) -> list[str]:
+    """What is said of each cell, and at the end of all."""
+    _, *parts = words.split("\n\np=31")
+    last, overall = parts[-1].split("\n\nOver chance")
+    return [*parts[:-1], last, "Over chance" + overall]
+
+
+def test_words_are_about_one_score_beside_both_controls():
+    clean, noisy, overall = cells(study.in_words("lottery", learned()))
+    assert "The maximum of 'aligned' is the final frequency of 45.0% [44." in clean
     assert "83% grokked" in clean
     assert "400 steps" in clean
     assert "Phase alignment adds to" in clean
     assert "+15.0 points" in clean
-    assert "more is foretold: +40.0 points" in clean
+    assert "- random labels, where W_in keeps a cosine of 0.30: +40.0 points" in clean
+    assert "- W_in frozen, where W_in keeps a cosine of 1.00: +25.0 points" in clean
+    assert "Persistence alone reaches less in both controls." in clean
+    assert "- 'input': 28.0% [27.5%, 28.5%]; against random labels +18.0 points" in clean
+    assert "; against W_in frozen -27.0 points" in clean
+    # 'input' has the largest share of all, and no sentence is about it.
     assert "30% label noise" in noisy
-    assert "the best of the 4 scores is 'input'" in noisy
+    assert "The maximum of 'aligned' is the final frequency of 20.0%" in noisy
     assert "changes nothing" in noisy
+    assert (
+        "there it is as much, for all that these seeds can tell\n\nIt is not above 'W_in frozen',"
+        in noisy
+    )
+    assert "nor above" not in noisy
     assert "even at best most neurons end" in overall
     assert "'input' names 55%" in overall
-    assert "Over chance are 8 of 8" in overall
+    # Six seeds' intervals cover 87%.
+    assert "Over chance are 8 of 8 shares (interval above 0), and 11 of 16 differences" in overall
+    assert "3.2 of these 24 intervals would be expected off it" in overall
 
 
 def test_words_turn_with_the_numbers():
     persistent = {
         "clean": {"aligned": 0.07, "joint": 0.6, "input": 0.05, "output": 0.05},
-        "random labels": {"aligned": 0.07, "joint": 0.7, "input": 0.05, "output": 0.05},
+        "random labels": {"aligned": 0.17, "joint": 0.5, "input": 0.05, "output": 0.05},
     }
-    clean, overall = analysis.in_words(analysis.tables(runs(persistent))).split("\n\n")
-    assert "the best of the 4 scores is 'joint'" in clean
+    clean, overall = cells(analysis.in_words(analysis.tables(runs(persistent))))
     assert "Phase alignment takes from" in clean
-    assert "less is foretold: -10.0 points" in clean
+    assert (
+        "-10.0 points [-10.0, -10.0]; there it is more\n\nIt is not above 'random labels'," in clean
+    )
     assert "even at best some neurons end" in overall
     assert "Over chance are 1 of 4" in overall
     assert "frozen" not in overall
-    persistent["random labels"]["joint"] = 0.6
-    clean, _ = analysis.in_words(analysis.tables(runs(persistent))).split("\n\n")
-    assert "no more is foretold" in clean
+    persistent["W_in frozen"] = {"aligned": 0.6}
+    clean, _ = cells(analysis.in_words(analysis.tables(runs(persistent))))
+    assert "It is not above 'random labels' nor above 'W_in frozen'," in clean
+    del persistent["W_in frozen"]
+    persistent["random labels"]["aligned"] = 0.01
+    clean, _ = cells(analysis.in_words(analysis.tables(runs(persistent))))
+    assert "there it is less\n\nBeside it no 'W_in frozen' was trained" in clean
     del persistent["random labels"]
-    clean, _ = analysis.in_words(analysis.tables(runs(persistent))).split("\n\n")
+    clean, _ = cells(analysis.in_words(analysis.tables(runs(persistent))))
     assert "how much is persistence is open" in clean
 
 
@@ -134,7 +156,7 @@ def test_words_are_of_the_last_step():
     frame = runs({"clean": LEARNED["clean"]}, steps=(100, 400))
     early = frame["train.steps"] == 100
     frame.loc[early, "lottery_aligned_share"] = 0.9
-    assert "90" not in analysis.in_words(analysis.tables(frame)).split("\n\n")[0]
+    assert "90" not in analysis.in_words(analysis.tables(frame))
 
 
 def test_tables_read_back_from_csv_say_the_same():

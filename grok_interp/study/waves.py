@@ -354,8 +354,8 @@ def _not_shown(tables: Mapping[str, pd.DataFrame]) -> str:
     ]
     return (
         f"Each setting has {seeds} seeds or more; 95% bootstrap intervals of {seeds} cover about "
-        f"{coverage(seeds):.0%}. If all were 0 in truth, intervals off it would be expected, over all settings, "
-        f"of {', '.join(by_chance)}.\n\n"
+        f"{coverage(seeds):.0%}. If all were 0 in truth, intervals off it would be expected, over all "
+        f"settings, of {', '.join(by_chance)}.\n\n"
         "R2 is at the frequency that extraction chose and says nothing of columns that have none; an R2 of "
         ".81 to a cosine is what a perfect square wave has; and decays of different optimisers are not on "
         "one scale."
