@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -36,7 +36,7 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     fits, measured = tables["exponents"], tables["measured"]
     mine = fits[fits["what"].isin(PARTS)]
     laws = {of: mine[mine["of"] == of].to_dict("records") for of in NAMED}
-    known = {of: [law for law in each if law["p"] == law["p"]] for of, each in laws.items()}
+    known = {of: [law for law in each if not math.isnan(law["p"])] for of, each in laws.items()}
     known = {of: each for of, each in known.items() if each}
     checks = measured[(measured["arm"] == CHECK) & measured["what"].isin(PARTS)].to_dict("records")
     paragraphs = [
@@ -54,7 +54,7 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _listed(items: Any) -> str:
+def _listed(items: Iterable[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
@@ -118,7 +118,7 @@ def _checked(checks: Rows, laws: Rows, of: str) -> str:
     worst = tried[max(range(len(tried)), key=lambda i: abs(math.log(ratio[i])))]
     said = (
         f"At {len(tried)} points that the fits have not seen, predicted {NAMED[of]} is {min(ratio):.2f} "
-        f"to {max(ratio):.2f} of the measured one, furthest off for {_where(worst)}. "
+        f"to {max(ratio):.2f} of the measured one, furthest off for {worst['what']} at {_at(worst)}. "
     )
     far = [
         (row, share)
@@ -153,10 +153,6 @@ def _begun(checks: Rows, laws: Mapping[str, Rows]) -> str:
         f"{said}Bills of {what} begin at the nearest measured size of each part, and only go on from there "
         f"by the law{'s' if len(laws) > 1 else ''}."
     )
-
-
-def _where(row: dict[Any, Any]) -> str:
-    return f"{row['what']} at {_at(row)}"
 
 
 def _at(row: dict[Any, Any]) -> str:
