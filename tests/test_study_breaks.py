@@ -123,28 +123,74 @@ def test_a_dip_where_read_outs_interpolate_leaves_the_ample_cells_alone() -> Non
 
 def test_words_follow_the_numbers() -> None:
     said = breaks.in_words(breaks.tables(runs(slope_p=0.0, slope_d=1.0)))
-    assert "the control that comes closest is frozen_input, at 0.910" in said
-    assert "0.060 [0.060, 0.060] above it, which is small" in said
-    assert "the control that comes closest is wrong_coordinates, at 0.060" in said
-    assert "0.910 [0.910, 0.910] above it, which is large" in said
-    assert (
-        "frozen_input (cells: all): twice the d_mlp multiplies the odds of a right answer by 2.00"
-        in said
-    )
-    assert "(rising), twice the p by 1.00 [1.00, 1.00] (no trend)" in said
-    assert "p=59, at no width measured" in said
-    assert "in 0 of 9 sizes, so selection needs the fitted read-out" in said
+    assert "- joint: frozen_input comes closest, at 0.910" in said
+    assert "trained minus that 0.060 [0.060, 0.060], small" in said
+    # The nearest of what is at chance, 1/59, is no finding.
+    assert "- per_matrix: no null control is above chance by more than 0.043 (wrong_coord" in said
+    assert "trained minus that 0.910 [0.910, 0.910], large" in said
+    assert "- twice the d_mlp by 2.00 [2.00, 2.00] (cells: all), 2.00" in said
+    assert "d_mlp): rising\n- twice the p by 1.00 [1.00, 1.00] (cells: all), 1.00" in said
+    assert "d_mlp): no trend\n" in said
+    assert "off the plane by a factor of 1.00 (cells: all) and 1.00" in said
+    assert "grows with p^2, from 264 to 6384" in said
+    assert "untrained is 0.000 [0.000, 0.000] above chance, not to be told from nil" in said
+    assert "what selection does it does with a fitted read-out" in said
     assert "a small residual is no sign of training either" in said
     other = runs(slope_p=0.0, slope_d=-5.0)
     other["phase_residual_frozen"] = 1.5
     for row in other["comparisons"]:
         for each in row:
-            each["mean"] += 0.2 * (each["network"] == "trained" and len(row) == 2)
+            # In three of nine sizes, by a lot.
+            here = each["network"] == "trained" and len(row) == 2 and each["mean"] > 1 / 50
+            each["mean"] += 0.24 * here
     said = breaks.in_words(breaks.tables(other))
-    assert "(falling), twice the p by 1.00 [1.00, 1.00] (no trend)" in said
-    assert "p=59, d_mlp=64" in said
-    assert "in 9 of 9 sizes, so selection by itself is seen" in said
-    assert "goes up to 1.50 rad" in said
+    assert "d_mlp): falling\n- twice the p by" in said
+    assert "is 0.080 [0.080, 0.080] above chance, small: selection by itself is seen" in said
+    assert "is up to 1.50 rad" in said
+
+
+def test_no_direction_is_said_that_cells_do_not_share() -> None:
+    tables = breaks.tables(runs(slope_p=-0.1, slope_d=3.0, dip=0.5))
+    said = breaks.in_words(tables)
+    assert "d_mlp): rising\n- twice the p by" in said
+    assert "no direction, as the two sets of cells disagree" in said
+    trend = tables["trend"]
+    trend.loc[trend["measure"] == "scatter", "mean"] = 3.0 * np.log(2) + 1
+    said = breaks.in_words(tables)
+    assert "rising\n" not in said
+    assert "no direction, as cells are off the plane by more than that\n" in said
+    assert "off the plane by a factor of 21.75 (cells: all)" in said
+
+
+def test_words_tell_widths_and_moduli_one_by_one(tables) -> None:
+    def said(at, p=None, d_mlp=None):
+        found = tables["selection"].copy()
+        for size, mean in at.items():
+            where = (found["p"] == (p or size)) & (found["d_mlp"] == (d_mlp or size))
+            where &= found["measure"] == "frozen_input"
+            found.loc[where, ["mean", "low", "high"]] = [mean, mean - 0.01, mean + 0.01]
+        return breaks.in_words(tables | {"selection": found})
+
+    # The width from which on all reach it is not the first that does.
+    assert "\n- p=59: d_mlp=1024\n" in said({64: 0.97, 256: 0.5, 1024: 0.99}, p=59)
+    assert "\n- p=59: d_mlp=64\n" in said({64: 0.97, 256: 0.96, 1024: 0.99}, p=59)
+    none = "\n- p=59: none; the largest, d_mlp=1024, has 0.900, and d_mlp=64 has most, 0.970\n"
+    assert none in said({64: 0.97, 256: 0.5, 1024: 0.9}, p=59)
+    dip = said({23: 0.6, 59: 0.3, 113: 0.5}, d_mlp=1024)
+    assert "- d_mlp=1024: 0.600 (p=23) falls to 0.500 (p=113), least 0.300 (p=59)\n" in dip
+    assert "at d_mlp=1024, p=59 (1.7 training pairs a neuron): with about as many pairs" in dip
+    dip = said({23: 0.6, 59: 0.3, 113: 0.605}, d_mlp=64)
+    assert "- d_mlp=64: 0.600 (p=23) cannot be told from 0.605 (p=113), least" in dip
+    assert "at d_mlp=64, p=59 (27.2 training pairs a neuron)." in dip
+
+
+def test_a_seed_of_a_size_counts_once() -> None:
+    every = runs()
+    for column, value in (("train.lr", 0.01), ("split.label_noise", 0.1)):
+        more = every[every["train.steps"] == 0].assign(**{column: value})
+        both = pd.concat([every, more], ignore_index=True)
+        with pytest.raises(ValueError, match=r"several runs are of .*'seed': 0.*by these alone"):
+            breaks.tables(both.assign(run=both.index.astype(str)))
 
 
 def test_what_was_not_measured_is_named() -> None:

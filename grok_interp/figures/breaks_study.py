@@ -39,7 +39,8 @@ def study_breaks(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     Returns:
         Two rows of panels: mean accuracies with 95% intervals and, open, the largest draw; then
         frozen_input's joint accuracy (lines and filled markers), the untrained one (open), and
-        frozen_input's phase residual, a line a modulus.
+        frozen_input's phase residual, a line a modulus. Chance is a dashed line, and below a band, from
+        that of the largest modulus to that of the smallest.
 
     Raises:
         ValueError: If a table or column is missing, or there are more than eight moduli.
@@ -49,7 +50,9 @@ def study_breaks(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             raise ValueError(f"there is no table {name!r}: pass study.breaks.tables(runs)")
     controls, selection = tables["controls"], tables["selection"]
     require(
-        controls, ["frequency", "control", "mean", "low", "high", "max", "distance"], "controls"
+        controls,
+        ["frequency", "control", "mean", "low", "high", "max", "distance", "chance"],
+        "controls",
     )
     require(selection, ["p", "d_mlp", "measure", "mean", "low", "high"], "selection")
     moduli = sorted(selection["p"].unique())
@@ -91,7 +94,10 @@ def study_breaks(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         row=2,
         col=1,
     )
+    chance = {"line_width": 0, "fillcolor": CHANCE, "opacity": 0.4}
+    figure.add_hrect(y0=1 / max(moduli), y1=1 / min(moduli), row=2, col=1, **chance)
     explain(figure, "line-ns-open", "largest draw (above)")
+    explain(figure, "square", "chance (below; above dashed)")
     figure.update_xaxes(title="d_mlp", type="log", row=2)
     figure.update_xaxes(tickvals=sorted(selection["d_mlp"].unique()), tickangle=-45, row=2)
     figure.update_yaxes(title="accuracy; untrained open", range=[-0.02, 1.04], row=2, col=1)
@@ -127,6 +133,9 @@ def _controls(figure: go.Figure, rows: pd.DataFrame, order: list[str], col: int)
             row=1,
             col=col,
         )
+    for chance in rows["chance"].unique():
+        line = {"color": CHANCE, "dash": "dash", "width": 1}
+        figure.add_vline(x=chance, line=line, row=1, col=col)
     figure.update_xaxes(title="accuracy", range=[-0.05, 1.08], tickvals=[0, 0.5, 1], row=1, col=col)
     figure.update_yaxes(autorange="reversed", automargin=True, tickfont_size=10, row=1, col=col)
 

@@ -15,12 +15,14 @@ fitted by least squares to all cells, and to those with at least twice as many t
 near ``pairs = d_mlp`` a fitted read-out interpolates the noise, and its accuracy dips. At a fixed train
 fraction the number of pairs goes with p^2, so ``slope_p`` holds both.
 
-What is not evidence: a slope as a law beyond the sizes measured, or near accuracy 1, where it flattens.
+What is not evidence: a slope as a law. Accuracies are no plane: cells are off it by ``scatter``, which the
+interval over seeds does not hold, accuracy may fall with p at one width and rise at another, and it flattens
+near 1. A direction is said only where it is that of both sets of cells, and more than the scatter. Nor is the
+nearest of several controls that are all at chance.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,10 +30,18 @@ import pandas as pd
 
 from grok_interp import sweep
 from grok_interp.study import pairing
-from grok_interp.study.cells import PUBLISHED
-from grok_interp.study.pairing import FROZEN, STANDARD, TRAINED, UNTRAINED, figures, verdict_on
+from grok_interp.study.cells import PUBLISHED, check_seeds
+from grok_interp.study.pairing import (
+    CHANCE,
+    FROZEN,
+    STANDARD,
+    TRAINED,
+    UNTRAINED,
+    figures,
+    verdict_on,
+)
 from grok_interp.study.statistics import over_seeds
-from grok_interp.verdict import NOT_A_NULL
+from grok_interp.verdict import NOT_A_NULL, SMALL_EXCESS
 
 CONTROLS = [
     UNTRAINED,
@@ -43,13 +53,13 @@ CONTROLS = [
     "wrong_task",
     "wrong_coordinates",
 ]
-CHANCE = "chance"
 AMPLE = 2
 """Training pairs for each neuron from which on a fitted read-out is away from interpolation."""
 LEVEL_SLOPE = 0.01
 """A slope of less changes the odds by under 1% at twice the size."""
 CELLS = {"all": 0, f"pairs >= {AMPLE} d_mlp": AMPLE}
 """Cells that a trend is fitted to, and the pairs a neuron that they have at least."""
+ABOVE_CHANCE = "above_chance"
 
 
 def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -62,15 +72,16 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         By name:
 
         - ``controls``: for each frequency mode and control the mean over seeds, ``max`` over draws and
-          seeds, ``distance`` (trained minus control, paired within runs), and ``rank`` by distance among
-          null controls, 1 for the nearest; NaN for what is not a null;
+          seeds, ``distance`` (trained minus control, paired within runs), ``rank`` by distance among
+          null controls, 1 for the nearest, NaN for what is not a null, and chance;
         - ``selection``: joint mode by p and d_mlp: idealised accuracy of ``untrained`` and
           ``frozen_input``, their median absolute phase residuals in radians, and chance, 1/p;
-        - ``trend``: the slopes, means over seeds.
+        - ``trend``: the slopes, the scatter (root mean square of what cells are off the plane, in logits)
+          and ``above_chance``, accuracy minus 1/p in the mean of the cells; means over seeds.
 
     Raises:
         ValueError: If there are no trained runs or none of 0 steps, a control or the joint mode is missing,
-            or the sizes do not vary.
+            the sizes do not vary, or two runs of a setting, or of p and d_mlp untrained, have one seed.
     """
     compared = pairing.side_by_side(runs)
     selection, trained = compared[compared["steps"] == 0], compared[compared["steps"] > 0]
@@ -80,6 +91,7 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     pairing.demand(trained, [TRAINED, *CONTROLS], [])
     pairing.demand(selection, [TRAINED, FROZEN], ["joint"])
     by_seed = _selection(selection, runs)
+    check_seeds(by_seed, ["p", "d_mlp"])
     return {
         "controls": _controls(trained, runs),
         "selection": over_seeds(
@@ -98,85 +110,193 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
         tables: :func:`tables`.
 
     Returns:
-        Plain text.
+        Paragraphs and lists, with a blank line between.
     """
-    controls = tables["controls"]
     said = []
-    for (setting, mode), rows in controls.groupby(["setting", "frequency"], sort=False):
-        nearest = rows[rows["rank"] == 1].iloc[0]
-        distance = _interval(nearest, "distance")
-        size = verdict_on(distance["mean"], distance["low"], distance["high"])
+    for setting, rows in tables["controls"].groupby("setting", sort=False):
+        items = [_of_mode(*each) for each in rows.groupby("frequency", sort=False)]
         said.append(
-            f"In {mode} mode ({setting}) the control that comes closest is {nearest['control']}, at "
-            f"{figures(nearest)}; the trained network is {figures(distance)} above it, which is {size}. "
-            f"{_others(rows)}"
+            f"Trained networks and their controls, idealised ({setting}; chance {rows[CHANCE].iloc[0]:.3f}; "
+            f"means over seeds with 95% bootstrap intervals):\n\n{pairing.listed(items)}"
         )
-    return " ".join(said) + "\n\n" + " ".join(_selection_in_words(tables))
+    return "\n\n".join([*said, *_selection_in_words(tables["selection"], tables["trend"])])
 
 
-def _others(rows: pd.DataFrame) -> str:
-    """How far the nulls but the nearest are, and what is no null."""
-    rest = rows[rows["rank"] > 1]
-    top = rest.sort_values("mean").iloc[-1]
-    kept = rows[rows["rank"].isna()]
-    text = f"Of the other nulls none has a mean above {top['mean']:.3f} ({top['control']})"
-    for row in kept.to_dict("records"):
-        text += f"; {row['control']}, which keeps the trained W_in, is at {row['mean']:.3f}"
-    return text + "."
+def _of_mode(mode: str, rows: pd.DataFrame) -> str:
+    """Which null control is nearest, how far the trained network is from it, and what the others reach."""
+    nearest = rows[rows["rank"] == 1].iloc[0]
+    distance = _interval(nearest, "distance")
+    apart = (
+        f"{figures(distance)}, {verdict_on(distance['mean'], distance['low'], distance['high'])}"
+    )
+    rest = rows[rows["rank"] > 1].sort_values("mean").iloc[-1]
+    if nearest["mean"] - nearest[CHANCE] < SMALL_EXCESS:
+        text = (
+            f"{mode}: no null control is above chance by more than {_above_chance(nearest)} "
+            f"({nearest['control']}, {figures(nearest)}); trained minus that {apart}"
+        )
+    else:
+        text = (
+            f"{mode}: {nearest['control']} comes closest, at {figures(nearest)}; trained minus that {apart}; "
+            f"of the other nulls none is above chance by more than {_above_chance(rest)} ({rest['control']}, "
+            f"{rest['mean']:.3f})"
+        )
+    for row in rows[rows["rank"].isna()].to_dict("records"):
+        text += f"; {row['control']}, which keeps the trained W_in and is no null, is at {row['mean']:.3f}"
+    return text
 
 
-def _selection_in_words(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    selection, trend = tables["selection"], tables["trend"]
+def _above_chance(row: pd.Series[float]) -> str:
+    return f"{max(0.0, row['mean'] - row[CHANCE]):.3f}"
+
+
+def _selection_in_words(selection: pd.DataFrame, trend: pd.DataFrame) -> list[str]:
     frozen = selection[selection["measure"] == FROZEN]
+    chance = selection.loc[selection["measure"] == CHANCE, "mean"]
     low, high = (frozen.sort_values("mean").iloc[end] for end in (0, -1))
-    said = [
+    by_p = [_level_reached(p, rows.sort_values("d_mlp")) for p, rows in frozen.groupby("p")]
+    by_width = [_along_p(d, rows.sort_values("p")) for d, rows in frozen.groupby("d_mlp")]
+    share = frozen["pairs"] / frozen["p"] ** 2
+    return [
         f"Without any training, joint mode gives frozen_input {low['mean']:.3f} (p={low['p']}, "
-        f"d_mlp={low['d_mlp']}) to {high['mean']:.3f} (p={high['p']}, d_mlp={high['d_mlp']})."
+        f"d_mlp={low['d_mlp']}) to {high['mean']:.3f} (p={high['p']}, d_mlp={high['d_mlp']}), where chance, "
+        f"1/p, is {chance.min():.3f} to {chance.max():.3f}. In the mean over seeds all widths measured from "
+        f"this one on reach the published {PUBLISHED['idealised']}:",
+        pairing.listed(by_p),
+        "With the modulus, at each width:",
+        pairing.listed(by_width),
+        (
+            f"The number of training pairs grows with p^2, from {frozen['pairs'].min()} to "
+            f"{frozen['pairs'].max()}, so what is said of p is said of the pairs as well. "
+            if share.max() < 1.05 * share.min()
+            else ""
+        )
+        + _dips(frozen),
+        *_of_plane(trend[trend["network"] == FROZEN]),
+        _untrained(trend[trend["network"] == UNTRAINED]),
+        _residual(selection[selection["measure"] == "phase_residual_frozen"]["mean"]),
     ]
-    level = PUBLISHED["idealised"]
-    reached = [
-        f"p={p}, " + (f"d_mlp={there.min()}" if len(there) else "at no width measured")
-        for p, rows in frozen.groupby("p")
-        for there in [rows.loc[rows["mean"] >= level, "d_mlp"]]
-    ]
-    said.append(f"It reaches the published {level} from these widths on: {'; '.join(reached)}.")
-    for cells, network in itertools.product(CELLS, (FROZEN, UNTRAINED, CHANCE)):
-        slopes = trend[(trend["network"] == network) & (trend["cells"] == cells)]
-        if len(slopes):
-            by_d, by_p = (
-                _odds(pairing.one_row(slopes, measure=f"slope_log_{of}")) for of in ("d_mlp", "p")
-            )
-            said.append(
-                f"{network} (cells: {cells}): twice the d_mlp multiplies the odds of a right answer by "
-                f"{by_d}, twice the p by {by_p}."
-            )
-    untrained = selection[selection["measure"] == UNTRAINED]
-    chance = selection[selection["measure"] == CHANCE]
-    above = int((untrained["low"].to_numpy() > chance["mean"].to_numpy()).sum())
-    said.append(
-        f"untrained is above chance, by its interval, in {above} of {len(untrained)} sizes, so selection "
-        + ("by itself is seen." if above > len(untrained) / 2 else "needs the fitted read-out.")
-    )
-    residual = selection[selection["measure"] == "phase_residual_frozen"]["mean"]
-    said.append(
-        f"The phase residual of frozen_input is {residual.min():.2f} to {residual.max():.2f} rad, where "
-        f"{np.pi / 2:.2f} is no relation: a small residual is no sign of training either."
-        if residual.max() < np.pi / 4
-        else f"The phase residual of frozen_input goes up to {residual.max():.2f} rad; no relation: "
-        f"{np.pi / 2:.2f}."
-    )
-    return said
 
 
-def _odds(slope: pd.Series[float]) -> str:
-    """What a slope of the logit does to the odds at twice the size, 2 ** slope, and its direction."""
+def _level_reached(p: int, rows: pd.DataFrame) -> str:
+    """From which width on all widths reach the published accuracy; rows by width."""
+    reached = (rows["mean"] >= PUBLISHED["idealised"]).to_numpy()
+    last, best = rows.iloc[-1], rows.loc[rows["mean"].idxmax()]
+    if reached[-1]:
+        # As many of the largest as come before the first that does not, counted from the end.
+        return f"p={p}: d_mlp={rows['d_mlp'].iloc[len(rows) - int(reached[::-1].cumprod().sum())]}"
+    text = f"p={p}: none; the largest, d_mlp={last['d_mlp']}, has {last['mean']:.3f}"
+    if best["d_mlp"] != last["d_mlp"]:
+        text += f", and d_mlp={best['d_mlp']} has most, {best['mean']:.3f}"
+    return text
+
+
+def _along_p(d_mlp: int, rows: pd.DataFrame) -> str:
+    """How accuracy goes from the smallest modulus to the largest at one width; rows by modulus."""
+    first, last = rows.iloc[0], rows.iloc[-1]
+    verb = "cannot be told from"
+    if first["high"] < last["low"]:
+        verb = "rises to"
+    elif last["high"] < first["low"]:
+        verb = "falls to"
+    text = f"d_mlp={d_mlp}: {first['mean']:.3f} (p={first['p']}) {verb} {last['mean']:.3f} (p={last['p']})"
+    for name, place in (("least", rows["mean"].idxmin()), ("most", rows["mean"].idxmax())):
+        row = rows.loc[place]
+        if row["p"] not in (first["p"], last["p"]):
+            text += f", {name} {row['mean']:.3f} (p={row['p']})"
+    return text
+
+
+def _dips(frozen: pd.DataFrame) -> str:
+    """Where accuracy is lower than at the next smaller and larger modulus, and the pairs a neuron there."""
+    found = []
+    for d_mlp, rows in frozen.sort_values("p").groupby("d_mlp"):
+        sides = zip(
+            rows["low"].shift(1), rows["low"].shift(-1), rows.to_dict("records"), strict=True
+        )
+        found += [
+            (f"d_mlp={d_mlp}, p={row['p']}", row["pairs"] / d_mlp)
+            for before, after, row in sides
+            if row["high"] < before and row["high"] < after
+        ]
+    if not found:
+        return "At no width is there a modulus with less than both of its neighbours."
+    where = "; ".join(f"{place} ({ratio:.1f} training pairs a neuron)" for place, ratio in found)
+    text = f"Less than at the moduli next to it is got at {where}"
+    if all(1 / AMPLE < ratio < AMPLE for _, ratio in found):
+        text += ": with about as many pairs as neurons a fitted read-out interpolates the noise"
+    return f"{text}."
+
+
+def _of_plane(slopes: pd.DataFrame) -> list[str]:
+    """What twice the size does to the odds of frozen_input, and how far cells are off the plane."""
+    fits = [
+        (cells, slopes[slopes["cells"] == cells])
+        for cells in CELLS
+        if cells in set(slopes["cells"])
+    ]
+    items = []
+    for of in ("d_mlp", "p"):
+        each = [pairing.one_row(rows, measure=f"slope_log_{of}") for _, rows in fits]
+        odds = [
+            f"{' '.join(_twice(slope))} (cells: {cells})"
+            for (cells, _), slope in zip(fits, each, strict=True)
+        ]
+        scatter = [float(pairing.one_row(rows, measure="scatter")["mean"]) for _, rows in fits]
+        items.append(f"twice the {of} by {', '.join(odds)}: {_direction(each, scatter)}")
+    off = " and ".join(
+        f"{np.exp(pairing.one_row(rows, measure='scatter')['mean']):.2f} (cells: {cells})"
+        for cells, rows in fits
+    )
+    return [
+        "By a plane in log p and log d_mlp the odds of a right answer are multiplied for",
+        pairing.listed(items),
+        f"Cells are off the plane by a factor of {off} in the odds (root mean square), which these "
+        "intervals, of seeds alone, do not hold.",
+    ]
+
+
+def _twice(slope: pd.Series[float]) -> tuple[str, str]:
+    """What a slope of the logit does to the odds at twice the size, 2 ** slope, with its interval."""
     mean, low, high = (2 ** float(slope[end]) for end in ("mean", "low", "high"))
-    direction = "rising" if mean > 1 else "falling"
-    if np.isnan(low):
-        direction = "of one seed"
-    elif low <= 1 <= high or abs(slope["mean"]) < LEVEL_SLOPE:
-        direction = "no trend"
-    return f"{mean:.2f} [{low:.2f}, {high:.2f}] ({direction})"
+    return f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]"
+
+
+def _direction(slopes: list[pd.Series[float]], scatter: list[float]) -> str:
+    """Rising or falling, where all fits say so by their intervals and by more than their scatter."""
+    if any(np.isnan(slope["low"]) for slope in slopes):
+        return "of one seed"
+    if any(
+        slope["low"] <= 0 <= slope["high"] or abs(slope["mean"]) < LEVEL_SLOPE for slope in slopes
+    ):
+        return "no trend"
+    if len({slope["mean"] > 0 for slope in slopes}) > 1:
+        return "no direction, as the two sets of cells disagree"
+    if any(
+        abs(slope["mean"]) * np.log(2) < off for slope, off in zip(slopes, scatter, strict=True)
+    ):
+        return "no direction, as cells are off the plane by more than that"
+    return "rising" if slopes[0]["mean"] > 0 else "falling"
+
+
+def _untrained(rows: pd.DataFrame) -> str:
+    """Whether initial weights are above chance, in the mean of all sizes."""
+    above = pairing.one_row(rows, cells="all", measure=ABOVE_CHANCE)
+    size = verdict_on(above["mean"], above["low"], above["high"])
+    text = f"In the mean of all sizes, untrained is {figures(above)} above chance, {size}"
+    if above["low"] > 0:
+        return f"{text}: selection by itself is seen."
+    return f"{text}: what selection does it does with a fitted read-out."
+
+
+def _residual(residual: pd.Series[float]) -> str:
+    none = f"{np.pi / 2:.2f} is no relation"
+    if residual.max() < np.pi / 4:
+        return (
+            f"The phase residual of frozen_input is {residual.min():.2f} to {residual.max():.2f} rad, where "
+            f"{none}: a small residual is no sign of training either."
+        )
+    return f"The phase residual of frozen_input is up to {residual.max():.2f} rad, where {none}."
 
 
 def _interval(row: pd.Series[float], name: str) -> pd.Series[float]:
@@ -204,6 +324,7 @@ def _controls(trained: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     null = ~wide["control"].isin(NOT_A_NULL)
     ranks = wide["distance"].where(null).groupby([wide["setting"], wide["frequency"]])
     wide["rank"] = ranks.rank(method="first")
+    wide[CHANCE] = wide["setting"].map(ideal.groupby("setting")[CHANCE].first())
     return wide.sort_values(["setting", "frequency", "distance"]).reset_index(drop=True)
 
 
@@ -223,10 +344,9 @@ def _selection(selection: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """A row a run that was not trained: accuracies, phase residuals, chance."""
     ideal = pairing.standard(selection)
     ideal = ideal[(ideal["pairs"] == "all") & (ideal["frequency"] == "joint")]
-    rows = ideal[["run", "seed", "p", "d_mlp", "train_fraction", TRAINED, FROZEN]]
+    rows = ideal[["run", "seed", "p", "d_mlp", "train_fraction", TRAINED, FROZEN, CHANCE]]
     rows = rows.rename(columns={TRAINED: UNTRAINED})
     rows["pairs"] = (rows["train_fraction"] * rows["p"] ** 2).astype(int)
-    rows[CHANCE] = 1 / rows["p"]
     residuals = ["run", "phase_residual", "phase_residual_frozen"]
     return rows.merge(runs[residuals], on="run")
 
@@ -239,8 +359,9 @@ def _trend(by_seed: pd.DataFrame) -> pd.DataFrame:
         for network in (FROZEN, UNTRAINED, CHANCE):
             for seed, rows in kept.groupby("seed"):
                 found = _plane(rows, network)
+                found[ABOVE_CHANCE] = float((rows[network] - rows[CHANCE]).mean())
                 slopes.append({"network": network, "cells": cells, "seed": seed} | found)
-    names = ["slope_log_p", "slope_log_d_mlp", "scatter"]
+    names = ["slope_log_p", "slope_log_d_mlp", "scatter", ABOVE_CHANCE]
     return over_seeds(pd.DataFrame(slopes), ["network", "cells"], names).drop(columns="missing")
 
 
