@@ -184,7 +184,8 @@ def _smallest_decays(share: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     """The cells of the smallest decay among those that differ from one of ``ends`` in nothing else."""
     alike = [name for name in CELL if name != "weight_decay"]
     smallest = share.groupby(alike, as_index=False)["weight_decay"].min()
-    return smallest.merge(ends[alike].drop_duplicates(), on=alike)[CELL]
+    found: pd.DataFrame = smallest.merge(ends[alike].drop_duplicates(), on=alike)[CELL]
+    return found
 
 
 def _name(cell: pd.Series[Any]) -> str:
