@@ -13,9 +13,9 @@ there. Noise 1 is the null: all labels are drawn anew, some right by chance, so 
 what a measure has there it has without the algorithm.
 
 What is not evidence: a high idealised accuracy or a low phase residual by itself, both of which the
-control has too; nor an excess of nil where the control leaves no room for one (``room``); nor a residual
-below that of frozen_input if it is below at noise 1 as well: the one's read-out is trained, the other's
-fitted by ridge regression.
+control has too; nor an excess of nil where the control leaves no room for one (``room``); nor by itself a
+residual below that of frozen_input: the one's read-out is trained, the other's fitted by ridge regression,
+and they may take up the same labels to different degrees.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 import pandas as pd
 
 from grok_interp.study.cells import require
-from grok_interp.study.diagram_words import AXES
+from grok_interp.study.diagram_words import AXES, NULL
 from grok_interp.study.diagram_words import in_words as in_words
 from grok_interp.study.statistics import over_seeds
 from grok_interp.verdict import SMALL_EXCESS
@@ -63,8 +63,6 @@ ENDS = {
     "test_accuracy": SMALL_EXCESS,
 }
 """What ends, and the level above or below which the whole interval must be."""
-NULL = 1.0
-"""The label noise at which there is nothing to learn."""
 NEEDED = [
     "run",
     *SETTING,

@@ -13,6 +13,8 @@ from grok_interp.verdict import SMALL_EXCESS
 
 AXES = {"by_fraction": "train_fraction", "by_decay": "weight_decay"}
 """The two planes, and what they have beside label noise."""
+NULL = 1.0
+"""The label noise at which there is nothing to learn."""
 NAMES = {
     "excess_per_matrix": "Excess over frozen_input, per_matrix mode",
     "excess_joint": "Excess over frozen_input, joint mode",
@@ -38,7 +40,7 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     said = [
         "An end is a range of label noise: up to its first number the 95% interval over seeds is above the "
         "level, from its second on it is below, and at what was measured between them it holds the level "
-        "(undecided). Noise 1 is the null: all labels are drawn anew and there is nothing to learn."
+        f"(undecided). Noise {NULL:g} is the null: all labels are drawn anew and there is nothing to learn."
     ]
     for name, axis in AXES.items():
         said += _of_plane(tables["ends"], tables[name], axis)
@@ -69,8 +71,8 @@ def _of_plane(ends: pd.DataFrame, cells: pd.DataFrame, axis: str) -> list[str]:
         f"Label noise by {axis} ({other} {cells[other].iloc[0]:g}, {seeds} seeds a cell):",
         _listed(items),
         *_null(rows),
-        _latent_only(cells),
-        *_not_latent(cells),
+        _latent_only(cells[cells["label_noise"] < NULL]),
+        *_not_latent(cells[cells["label_noise"] < NULL], rows[rows["what"] == "phase_excess"]),
     ]
 
 
@@ -86,7 +88,7 @@ def _where(rows: pd.DataFrame, axis: str) -> str:
     return "; ".join(f"{end} for {axis} {', '.join(at)}" for end, at in values.items())
 
 
-def _end(row: Mapping[str, Any]) -> str:
+def _end(row: Mapping[Any, Any]) -> str:
     """One end in words."""
     undecided = f" ({row['undecided']} undecided)" if row["undecided"] else ""
     gaps = f" (not at {row['gaps']} smaller)" if row["gaps"] else ""
@@ -95,12 +97,14 @@ def _end(row: Mapping[str, Any]) -> str:
     if math.isnan(row["last"]):
         full = ", where the control leaves no room" if row["room"] <= row["level"] else ""
         if math.isnan(row["gone"]):
-            return f"surely above it nowhere, nor surely below it at {row['largest']:g}{full}"
+            return f"surely above it nowhere, and at {row['largest']:g} the interval holds it{full}"
         if not row["undecided"]:
             return f"below it throughout{full}"
         return f"surely above it nowhere, below it from {row['gone']:g}{undecided}{full}"
     if math.isnan(row["gone"]):
-        return f"above it up to {row['last']:g}{gaps}, undecided at {row['largest']:g}"
+        return (
+            f"above it up to {row['last']:g}{gaps}, and at {row['largest']:g} the interval holds it"
+        )
     return f"between {row['last']:g} and {row['gone']:g}{undecided}{gaps}"
 
 
@@ -116,7 +120,7 @@ def _null(rows: pd.DataFrame) -> list[str]:
         of = known[known["what"] == what]
         level = of["level"].iloc[0]
         above = int((of["null_low"] > level).sum())
-        text = f"{NAMES[what]}: {of['null'].min():.2f} to {of['null'].max():.2f}, "
+        text = f"{NAMES[what]}: {_decimals(of['null'].min())} to {_decimals(of['null'].max())}, "
         if above:
             text += (
                 f"above {level:g} on {above} of {len(of)} lines, so to be above it is no mark of the "
@@ -133,19 +137,20 @@ def _latent_only(cells: pd.DataFrame) -> str:
     latent = cells["excess_per_matrix_low"] > SMALL_EXCESS
     silent = latent & (cells["test_accuracy_high"] < SMALL_EXCESS)
     text = (
-        f"{latent.sum()} of {len(cells)} cells have a per_matrix excess above {SMALL_EXCESS:g}, and "
-        f"{silent.sum()} of these an own accuracy on held-out pairs below {SMALL_EXCESS:g}"
+        f"{latent.sum()} of {len(cells)} cells with less noise have a per_matrix excess above "
+        f"{SMALL_EXCESS:g}, and {silent.sum()} of these an own accuracy on held-out pairs below "
+        f"{SMALL_EXCESS:g}"
     )
     return f"{text}: latent in the strict sense." if silent.any() else f"{text}."
 
 
-def _not_latent(cells: pd.DataFrame) -> list[str]:
+def _not_latent(cells: pd.DataFrame, phases: pd.DataFrame) -> list[str]:
     """What the other measures say of cells in which the per_matrix excess is not shown."""
     without = cells[~(cells["excess_per_matrix_low"] > SMALL_EXCESS)]
     if len(without) == 0:
         return []
     joint = without["excess_joint_low"] > SMALL_EXCESS
-    high = without.loc[without["idealised_joint"].idxmax()]
+    high = without.iloc[int(without["idealised_joint"].argmax())]
     where = ", ".join(f"{name} {high[name]:g}" for name in ("label_noise", *AXES.values()))
     there = "is" if high["excess_joint_low"] > SMALL_EXCESS else "is not"
     said = (
@@ -160,6 +165,18 @@ def _not_latent(cells: pd.DataFrame) -> list[str]:
     if len(neither):
         said += (
             f" Where neither excess is, the phase residual is below that of frozen_input in {lower} of "
-            f"{len(neither)} cells."
+            f"{len(neither)} cells"
         )
+        if lower and phases["null"].notna().any() and not (phases["null_low"] > 0).any():
+            said += (
+                ", though not where there is nothing to learn: so it tells that something is taken up from "
+                "the labels. It does not tell by what, since one read-out is trained and the other fitted by "
+                "ridge regression"
+            )
+        said += "."
     return [said]
+
+
+def _decimals(value: float) -> str:
+    """Two decimals, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"

@@ -398,7 +398,8 @@ def _resampled(
 
 def _over_pairs(times: Numbers, of_pair: Numbers) -> Numbers:
     """Sum over pairs of runs of a symmetric matrix of them, in each resample."""
-    return ((times @ of_pair) * times).sum(-1) / 2
+    found: Numbers = ((times @ of_pair) * times).sum(-1) / 2
+    return found
 
 
 def _ratio(agreement: Numbers, compared: Numbers) -> Numbers:
