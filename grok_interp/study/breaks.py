@@ -114,7 +114,7 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     """
     said = []
     for setting, rows in tables["controls"].groupby("setting", sort=False):
-        items = [_of_mode(*each) for each in rows.groupby("frequency", sort=False)]
+        items = [_of_mode(mode, each) for mode, each in rows.groupby("frequency", sort=False)]
         said.append(
             f"Trained networks and their controls, idealised ({setting}; chance {rows[CHANCE].iloc[0]:.3f}; "
             f"means over seeds with 95% bootstrap intervals):\n\n{pairing.listed(items)}"
@@ -122,7 +122,7 @@ def in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n\n".join([*said, *_selection_in_words(tables["selection"], tables["trend"])])
 
 
-def _of_mode(mode: str, rows: pd.DataFrame) -> str:
+def _of_mode(mode: object, rows: pd.DataFrame) -> str:
     """Which null control is nearest, how far the trained network is from it, and what the others reach."""
     nearest = rows[rows["rank"] == 1].iloc[0]
     distance = _interval(nearest, "distance")
@@ -178,10 +178,10 @@ def _selection_in_words(selection: pd.DataFrame, trend: pd.DataFrame) -> list[st
     ]
 
 
-def _level_reached(p: int, rows: pd.DataFrame) -> str:
+def _level_reached(p: object, rows: pd.DataFrame) -> str:
     """From which width on all widths reach the published accuracy; rows by width."""
     reached = (rows["mean"] >= PUBLISHED["idealised"]).to_numpy()
-    last, best = rows.iloc[-1], rows.loc[rows["mean"].idxmax()]
+    last, best = rows.iloc[-1], rows.iloc[int(rows["mean"].argmax())]
     if reached[-1]:
         # As many of the largest as come before the first that does not, counted from the end.
         return f"p={p}: d_mlp={rows['d_mlp'].iloc[len(rows) - int(reached[::-1].cumprod().sum())]}"
@@ -191,7 +191,7 @@ def _level_reached(p: int, rows: pd.DataFrame) -> str:
     return text
 
 
-def _along_p(d_mlp: int, rows: pd.DataFrame) -> str:
+def _along_p(d_mlp: object, rows: pd.DataFrame) -> str:
     """How accuracy goes from the smallest modulus to the largest at one width; rows by modulus."""
     first, last = rows.iloc[0], rows.iloc[-1]
     verb = "cannot be told from"
@@ -200,8 +200,8 @@ def _along_p(d_mlp: int, rows: pd.DataFrame) -> str:
     elif last["high"] < first["low"]:
         verb = "falls to"
     text = f"d_mlp={d_mlp}: {first['mean']:.3f} (p={first['p']}) {verb} {last['mean']:.3f} (p={last['p']})"
-    for name, place in (("least", rows["mean"].idxmin()), ("most", rows["mean"].idxmax())):
-        row = rows.loc[place]
+    for name, place in (("least", rows["mean"].argmin()), ("most", rows["mean"].argmax())):
+        row = rows.iloc[int(place)]
         if row["p"] not in (first["p"], last["p"]):
             text += f", {name} {row['mean']:.3f} (p={row['p']})"
     return text

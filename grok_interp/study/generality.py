@@ -254,7 +254,7 @@ def _seeds(compared: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 def _changed(runs: pd.DataFrame, variants: pd.Series[str]) -> dict[str, str]:
     """All settings of each variant that the reference does not have, such as "act_fn=gelu", or "none"."""
     # Those that tables name come first, and model.p is task.p.
-    columns = [*SHORT.values(), *(name for name in runs if name.startswith(SECTIONS))]
+    columns = [*SHORT.values(), *(name for name in map(str, runs) if name.startswith(SECTIONS))]
     short = {name.rpartition(".")[2]: name for name in reversed(columns)}
     names = [name for name in reversed(short) if name not in ASIDE]
     of_run = runs["run"].map(variants)

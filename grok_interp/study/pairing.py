@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -197,7 +198,7 @@ def beside_chance(row: pd.Series[float], chance: float) -> str:
     return "below chance" if high < chance - ROUNDING else "not to be told from chance"
 
 
-def figures(row: Mapping[str, float] | pd.Series[float]) -> str:
+def figures(row: Mapping[Any, float] | pd.Series[float]) -> str:
     """A mean and its interval as text.
 
     Args:
