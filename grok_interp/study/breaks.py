@@ -220,9 +220,9 @@ def _dips(frozen: pd.DataFrame) -> str:
             if row["high"] < before and row["high"] < after
         ]
     if not found:
-        return "At no width is there a modulus with less than both of its neighbours."
+        return "At no width is accuracy lower than at both neighbouring moduli."
     where = "; ".join(f"{place} ({ratio:.1f} training pairs a neuron)" for place, ratio in found)
-    text = f"Less than at the moduli next to it is got at {where}"
+    text = f"Accuracy is lower than at both neighbouring moduli at {where}"
     if all(1 / AMPLE < ratio < AMPLE for _, ratio in found):
         text += ": with about as many pairs as neurons a fitted read-out interpolates the noise"
     return f"{text}."
