@@ -63,7 +63,8 @@ def workers(specification: str) -> int:
     if not specification.startswith(DASK):
         return _processes(specification) or 1
     with _client(specification) as client:
-        return max(1, sum(client.ncores().values()))
+        threads: int = sum(client.ncores().values())
+    return max(1, threads)
 
 
 @contextmanager
