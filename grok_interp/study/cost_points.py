@@ -11,8 +11,10 @@ that has a core of its own. What else the machine does can only lengthen them, s
 the same number of networks at every size (in training one), so that they differ by the size alone. Free
 memory is first given back (``malloc_trim``), then Linux' mark of the peak is set to the present (5 written to
 ``/proc/self/clear_refs``, the mark is VmHWM). That counts what libraries under torch take and leaves out
-pages that are never written; it can differ by a third with what the process did before. Where there is no
-such mark (macOS, Windows) megabytes are NaN.
+pages that are never written. Memory is measured before time, and meanwhile blocks are given back as soon as
+they are freed (``mallopt``): what glibc would keep of them depends on what the process did before, can be
+more than the call itself holds, and is not counted. Where there is no such mark (macOS, Windows) megabytes
+are NaN.
 
 What is not evidence: these are numbers of one machine. Their exponents carry over better than themselves.
 """
@@ -161,11 +163,13 @@ def measure(sizes: Design = SMALL, repeats: int = REPEATS) -> pd.DataFrame:
     """
     check_count("repeats", repeats, 1)
     with _one_thread():
-        calls = [
-            _prepared(what, arm, size)
-            for arm, size in [(FLOOR, NOTHING), *sizes.points]
-            for what in PARTS
-        ]
+        with _giving_back():
+            calls = [
+                _prepared(what, arm, size)
+                for arm, size in [(FLOOR, NOTHING), *sizes.points]
+                for what in PARTS
+            ]
+            megabytes = [peak_megabytes(call.whole) for call in calls]
         times = [call.times() for call in calls]
         seconds: list[list[float]] = [[] for _ in calls]
         for _ in range(repeats):
@@ -178,9 +182,9 @@ def measure(sizes: Design = SMALL, repeats: int = REPEATS) -> pd.DataFrame:
                 **call.size._asdict(),
                 "networks": call.networks,
                 "seconds": min(found) / call.networks,
-                "megabytes": peak_megabytes(call.whole),
+                "megabytes": held,
             }
-            for call, found in zip(calls, seconds, strict=True)
+            for call, found, held in zip(calls, seconds, megabytes, strict=True)
         )
     in_a_call = frame["seconds"] * frame["networks"]
     for name, values in (("overhead", in_a_call), ("overhead_megabytes", frame["megabytes"])):
@@ -193,19 +197,21 @@ def peak_megabytes(run: Callable[[], object]) -> float:
     """Peak of resident memory during a call above what is resident before it; see the module.
 
     Args:
-        run: What to call.
+        run: What to call, once to warm up and once to measure.
 
     Returns:
         Millions of bytes; NaN where the system does not tell.
     """
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
+    with _giving_back() as trim:
+        run()
+        trim(0)
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+            before = _status("VmRSS")
+        except OSError:
+            return math.nan
         run()
         return max(0.0, _status("VmHWM") - before)
-    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library named None
-        return math.nan
 
 
 # One call -----------------------------------------------------------------------------------------
@@ -293,6 +299,29 @@ def _one_thread() -> Iterator[None]:
 
 
 # Memory -------------------------------------------------------------------------------------------
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Numbers of two of glibc's settings: free bytes at which a heap shrinks, and bytes of a block outside it."""
+LEAST_BLOCK, MOST_BLOCK = 1 << 17, 1 << 25
+"""What glibc begins with as the second, and what it raises it to by itself as large blocks are freed."""
+
+
+@contextmanager
+def _giving_back() -> Iterator[Callable[[int], int]]:
+    """Large blocks go to the system as they become free, the rest by what this yields; glibc's only."""
+    try:
+        libc = ctypes.CDLL(None)
+        mallopt, trim = libc.mallopt, libc.malloc_trim
+    except (AttributeError, TypeError):  # TypeError: Windows has no library named None
+        yield lambda _: 0
+        return
+    mallopt(M_MMAP_THRESHOLD, LEAST_BLOCK)
+    try:
+        yield trim
+    finally:
+        mallopt(M_MMAP_THRESHOLD, MOST_BLOCK)
+        mallopt(M_TRIM_THRESHOLD, 2 * MOST_BLOCK)
 
 
 def _status(name: str) -> float:

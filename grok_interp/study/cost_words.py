@@ -80,7 +80,7 @@ def _memory(laws: Rows, measured: pd.DataFrame) -> list[str]:
     of = ", ".join(f"{together[part]} in {part}" for part in PARTS if part != TRAINING)
     said = (
         "Megabytes that a call holds at its peak, where it takes as many networks at every size (1 in "
-        f"{TRAINING}, {of}), grow as follows."
+        f"{TRAINING}, {of}), grow as follows. What the allocator keeps of freed blocks comes on top."
     )
     return [said, _listed(_law(law) for law in laws)]
 
