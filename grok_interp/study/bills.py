@@ -11,7 +11,7 @@ a bill begins at the nearest of them, in logs, and takes from the law only the w
 for the hours and the memory of each part.
 
 What is not evidence: a bill beyond the sizes that were measured, which says of which part and which sizes,
-and one for a machine on which nothing was. Memory can be twice too high or too low there. Not counted are
+and one for a machine on which nothing was. Memory can be twice too high there. Not counted are
 evaluations along training (about 1% of it at one in 100 steps), measures other than those of the three parts,
 memory that the allocator keeps of what was freed, waiting for the queue of a cluster, and what workers on one
 machine take from each other's caches and memory bus.
