@@ -133,8 +133,9 @@ def _checked(checks: Rows, laws: Rows, of: str) -> str:
     low, high = (
         sum(sign * math.log(share) > math.log(GOOD) for _, share in far) for sign in (-1, 1)
     )
+    are = "is" if low == 1 else "are"
     said += (
-        f"Of the {len(far)} that are larger than the sizes of the fits, {low} {'is' if low == 1 else 'are'} predicted too low by more "
+        f"Of the {len(far)} that are larger than the sizes of the fits, {low} {are} predicted too low by more "
         f"than a factor of {GOOD}, and {high} too high. "
     )
     steps = [each for each in far if each[0]["what"] == TRAINING and of == SECONDS] or far
