@@ -135,8 +135,8 @@ def _checked(checks: Rows, laws: Rows, of: str) -> str:
     )
     are = "is" if low == 1 else "are"
     said += (
-        f"Of the {len(far)} that are larger than the sizes of the fits, {low} {are} predicted too low by more "
-        f"than a factor of {GOOD}, and {high} too high. "
+        f"Of the {len(far)} that are larger than the sizes of the fits, {low} {are} predicted too low by "
+        f"more than a factor of {GOOD}, and {high} too high. "
     )
     steps = [each for each in far if each[0]["what"] == TRAINING and of == SECONDS] or far
     row, share = max(steps, key=lambda each: float(each[0][of]))
