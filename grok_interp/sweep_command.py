@@ -41,7 +41,9 @@ def run(config: SweepConfig, out: Path, executor: str, *, retry_failed: bool = F
     for reason, count in reasons[:MOST_REASONS]:
         print(f"  failed, {count} {'run' if count == 1 else 'runs'}: {reason}")
     if len(reasons) > MOST_REASONS:
-        print(f"  and {len(reasons) - MOST_REASONS} other reasons: grok_interp.sweep.read(failed=True)")
+        print(
+            f"  and {len(reasons) - MOST_REASONS} other reasons: grok_interp.sweep.read(failed=True)"
+        )
     if tally.failed_before:
         print("  runs that failed before are tried again with --retry-failed")
     print(f"next: grok_interp.sweep.read({str(out)!r}) gives a table with a row a run")
