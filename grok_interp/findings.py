@@ -217,7 +217,7 @@ def _uses(removed: Removal | None) -> str:
     if not torch.isnan(own.held_out).any():
         numbers += (
             f" Of held-out pairs {_share(without.held_out)} (as it is, {_share(own.held_out)}; "
-            f"{_share(control.held_out)})."
+            f"without as large others {_share(control.held_out)})."
         )
     if lost < SMALL_EXCESS:
         return f"Hardly: it gets nearly as many right without its waves. {numbers}"
@@ -241,7 +241,7 @@ def _since(onsets: Mapping[str, Onset], measured: pd.Index[Any]) -> str:
     )
     return (
         f"{latent[0].upper()}{latent[1:]}, by the excess over the control in per_matrix mode, which has to "
-        f"stay above {level}. Held-out accuracy stays above {solved} {generalised}."
+        f"stay above {level}. Held-out accuracy, to stay above {solved}: {generalised}."
     )
 
 

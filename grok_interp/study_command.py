@@ -111,7 +111,7 @@ def _write(what: Study, out: Path, result: Result, about: Mapping[str, Any]) -> 
     figure: go.Figure = getattr(figures, f"study_{what.name}")(result.tables)
     sections = [
         report.Section(
-            what.question,
+            "What was found",
             result.words + _without(about.get("failed", 0)),
             [f"{name}\n{table.to_string(index=False)}" for name, table in result.tables.items()],
             [figure],

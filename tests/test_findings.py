@@ -113,7 +113,7 @@ def test_onsets_say_when_or_that_it_did_not_happen() -> None:
     }
     text = findings._since(onsets, pd.Index([0, 100, 200, 300, 2000]))
     assert text.startswith("From step 300 on (not yet at 200), by the excess")
-    assert text.endswith("above 0.99 not by step 2000.")
+    assert text.endswith("above 0.99: not by step 2000.")
     onsets["excess_per_matrix"] = Onset(0, censored=False)
     assert findings._since(onsets, pd.Index([0, 2000])).startswith("From step 0 on, by")
 

@@ -73,15 +73,12 @@ def test_a_network_and_an_intervention_of_ones_own(capsys: pytest.CaptureFixture
     p, task = 17, ModularTask(17)
     model = HookedMLP(p=17, d_mlp=300, seed=0)
     names: dict[str, Any] = {
-        "p": p,
         "task": task,
         "split": task.split(0.5, label_noise=0.2),
         "model": model,
         "controls": controls,
         "hooked_mlp": hooked_mlp,
         "idealize": idealize,
-        "W_in": model.W_in.detach(),
-        "W_out": model.W_out.detach(),
         "measures": measures,
         "ideal": idealize.build(neurons.extract(model, task)),
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
@@ -78,6 +80,64 @@ def test_the_site_says_what_its_tables_say(name: str) -> None:
     if name != "costs":  # all of these runs are those of the settings in the package
         assert about["runs"] == about["trained"] == len(study.load(name).runs("small"))
     assert isinstance(getattr(figures, f"study_{name}")(result.tables), go.Figure)
+
+
+def committed(name: str, table: str, **where: Any) -> pd.DataFrame:
+    """Rows of a committed table."""
+    rows = study.read_table(RESULTS / name / f"{table}.csv")
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def mean(name: str, table: str, **where: Any) -> float:
+    (value,) = committed(name, table, **where)["mean"]
+    return float(value)
+
+
+def short(value: float) -> str:
+    """As the page writes numbers: .996, 1.000."""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def test_in_short_says_what_the_tables_say() -> None:
+    page = (RESULTS.parent / "study.md").read_text(encoding="utf-8")
+    said = " ".join(page[page.index("## In short") : page.index("```{code-cell}")].split())
+    standard = {"replaced": "all", "input_waveform": "square", "output_waveform": "cosine"}
+
+    def idealised(mode: str, measure: str, pairs: str = "all", **more: str) -> str:
+        where = standard | more | {"frequency": mode, "measure": measure, "pairs": pairs}
+        return short(mean("headline", "idealised", **where))
+
+    def part(mode: str, start: str) -> str:
+        rows = committed("headline", "decomposition", frequency=mode, pairs="all")
+        (value,) = rows[rows["part"].str.startswith(start)]["mean"]
+        return short(value)
+
+    def end(axis: str, at: float, what: str) -> tuple[float, float]:
+        (row,) = committed("diagram", "ends", axis=axis, value=at, what=what).to_dict("records")
+        return row["last"], row["gone"]
+
+    def variant(name: str) -> str:
+        where = {"frequency": "joint", "pairs": "all", "measure": "frozen_input"}
+        return short(mean("generality", "generality", variant=name, **where))
+
+    alone = {"replaced": "W_in", "output_waveform": "own"}
+    expected = [
+        f"networks score {idealised('joint', 'trained')}, and so do random input weights with a "
+        f"read-out fitted to the same labels, {idealised('joint', 'frozen_input')}.",
+        f"{part('joint', 'idealised untrained')} is what idealised untrained weights get",
+        f"{part('joint', 'fitted read-out together')} comes from the fitted read-out together",
+        f"{part('joint', 'training of W_in and W_out')} is due to training",
+        f"the same networks score {idealised('per_matrix', 'trained')} and the control "
+        f"{idealised('per_matrix', 'frozen_input')};",
+        f"trained input weights are worth {part('per_matrix', 'training of W_in, a read-out fitted')} there",
+        f"they get {idealised('joint', 'trained', 'held out', **alone)} of the held-out pairs right, "
+        f"{idealised('joint', 'excess', 'held out', **alone)} more than the control",
+        f"quadratic features reach {variant('quadratic')}, those of GELU {variant('gelu')}",
+    ]
+    for sentence in expected:
+        assert sentence in said
 
 
 # The command --------------------------------------------------------------------------------------

@@ -159,11 +159,11 @@ def test_two_settings_are_kept_apart() -> None:
             0.97,
             0.97,
             "not to be told from nil",
-            "So such a pair needs no trained input weights",
+            "So such a result needs no trained input weights",
         ),
-        (0.97, 0.30, "large", "no control makes such a pair"),
-        (0.97, 0.94, "small", "no control makes such a pair"),
-        (0.60, 0.97, "negative", "So such a pair needs no trained input weights"),
+        (0.97, 0.30, "large", "no control makes such a result"),
+        (0.97, 0.94, "small", "no control makes such a result"),
+        (0.60, 0.97, "negative", "So such a result needs no trained input weights"),
     ],
 )
 def test_words_follow_the_numbers(trained, frozen, size, published) -> None:
@@ -193,7 +193,7 @@ def test_the_published_pair_takes_both_of_its_numbers(idealised, own, makes) -> 
     for made in runs["comparisons"]:
         made[1]["held_out"] = own
     said = headline.in_words(headline.tables(runs))
-    assert ("such a pair needs no trained input weights" in said) == makes
+    assert ("such a result needs no trained input weights" in said) == makes
     assert ("Neither idealization nor the fitted read-out does it alone" in said) == (own < 0.05)
 
 

@@ -85,7 +85,7 @@ def study_headline(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             excess = ways[setting][ways[setting]["frequency"] == mode]
             _points(figure, excess.assign(y=excess["way"]), EXCESS, below)
             figure.add_vline(x=0, line={"color": CHANCE, "width": 1}, **below)
-    explain(figure, "line-ns-open", "dotted: published pair; dashed: chance")
+    explain(figure, "line-ns-open", "dotted: published result; dashed: chance")
     figure.update_xaxes(range=[-0.05, 1.08], title_font_size=11, tickvals=[0, 0.5, 1])
     for row in range(1, 2 * len(settings) + 1):
         title = "accuracy" if row % 2 else "excess over<br>frozen_input"

@@ -12,7 +12,7 @@ accuracy by itself, and idealization none without it. The third is all that trai
 to W_out, which is AdamW's here and a ridge regression's in the control. ``refitted_readout`` has the trained
 W_in with a read-out fitted as the control's is, and so tells what W_in holds.
 
-What is not evidence: the published pair alone, in a mode whose frozen_input makes it too; and a term as the
+What is not evidence: the published result alone, in a mode whose frozen_input makes it too; and a term as the
 share of its cause. The sum is taken in one order, and what two causes do together only is in the term of the
 second.
 """
@@ -147,7 +147,7 @@ def _seeds(compared: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pair(idealised: pd.DataFrame, chance: pd.Series[float]) -> pd.DataFrame:
-    """Own and idealised accuracy of each network, the published pair in a row of its own."""
+    """Own and idealised accuracy of each network, the published result in a row of its own."""
     own = idealised[(idealised["replaced"] == NONE) & (idealised["pairs"] == "held out")]
     ideal = pairing.standard(idealised)
     ideal = ideal[ideal["pairs"] == "all"]
@@ -169,7 +169,7 @@ def _pair(idealised: pd.DataFrame, chance: pd.Series[float]) -> pd.DataFrame:
                 rows.append(row)
     columns = ["source", "setting", "frequency", "network"]
     columns += [name + end for name in PUBLISHED for end in ("", "_low", "_high")]
-    # The published pair's number of seeds is not known; a column with a gap is of floats in a CSV.
+    # The published result's number of seeds is not known; a column with a gap is of floats in a CSV.
     return pd.DataFrame(rows, columns=[*columns, CHANCE, "seeds"]).astype({"seeds": float})
 
 
@@ -233,7 +233,7 @@ def _of(row: pd.Series[float], name: str) -> pd.Series[float]:
 
 
 def _beside_the_published(rows: pd.DataFrame) -> str:
-    """In which modes each network makes the published pair: none by itself, as good idealised."""
+    """In which modes each network makes the published result: none by itself, as good idealised."""
     own, ideal = PUBLISHED.values()
 
     def made(network: str) -> str:
@@ -241,13 +241,13 @@ def _beside_the_published(rows: pd.DataFrame) -> str:
         return ", ".join(rows.loc[alike & (rows["network"] == network), "frequency"])
 
     text = (
-        f"Beside the published pair ({own:.4f} own, {ideal:.3f} idealised; setting not stated): means of "
+        f"Beside the published result ({own:.4f} own, {ideal:.3f} idealised; setting not stated): means of "
         f"{ideal:.3f} or more, with an own accuracy below {NOT_GENERALISED}, are those of the trained "
         f"networks in {made(TRAINED) or 'no mode'}, and of {FROZEN} in {made(FROZEN) or 'no mode'}. "
     )
     if made(FROZEN):
-        return f"{text}So such a pair needs no trained input weights."
-    return f"{text}So no control makes such a pair without trained input weights here."
+        return f"{text}So such a result needs no trained input weights."
+    return f"{text}So no control makes such a result without trained input weights here."
 
 
 def _sum(parts: pd.DataFrame, rows: pd.DataFrame, setting: str) -> str:
