@@ -283,9 +283,12 @@ def _initial_weights(
     if model.cfg.seed is None:
         return _stack([_shuffled(own, model.cfg.tied_operands, generator) for _ in range(draws)])
     fresh = torch.randint(2**31, (draws - 1,), generator=generator).tolist()
-    cfg = replace(model.cfg, act_fn="identity", device="cpu")
-    drawn = [HookedMLP(replace(cfg, seed=seed)).weights() for seed in (model.cfg.seed, *fresh)]
-    return replace(_stack([weights.detach() for weights in drawn]), act_fn=own.act_fn)
+    drawn = HookedMLP(replace(model.cfg, act_fn="identity", device="cpu"))
+    each = [drawn.weights().detach().map(Tensor.clone)]
+    for seed in fresh:  # hook points take longer to make than weights to draw
+        drawn.reset_parameters(torch.Generator().manual_seed(seed))
+        each.append(drawn.weights().detach().map(Tensor.clone))
+    return replace(_stack(each), act_fn=own.act_fn)
 
 
 def _stack(each: Sequence[MLPWeights]) -> MLPWeights:

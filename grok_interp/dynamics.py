@@ -9,6 +9,7 @@ is made from this run's own initial input weights and noisy labels.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -71,16 +72,19 @@ def table(
     draws: int = 20,
     *,
     seed: int = 0,
-    frozen: MLPWeights | None = None,
+    steps: Sequence[int] | None = None,
+    floor: Mapping[FrequencyMode, float] | None = None,
 ) -> pd.DataFrame:
-    """Measure every checkpoint of a run: accuracies, idealised accuracies and their excess, structure, norms.
+    """Measure checkpoints of a run: accuracies, idealised accuracies and their excess, structure, norms.
 
     Args:
         trajectory: A run whose first checkpoint is its start.
         recipe: How to idealize; its frequency mode is replaced by each of the three.
         draws: Draws of the frozen_input control, the first from the run's own initial weights.
         seed: Seed of the draws.
-        frozen: What :func:`frozen_input` drew, where it is at hand; None draws it.
+        steps: Which checkpoints; None for all.
+        floor: Mean accuracy of :func:`frozen_input` idealised in each mode, where it is at hand; None
+            draws it.
 
     Returns:
         One row a checkpoint, indexed by step, with the columns of :data:`DEFINITIONS`, which says what each
@@ -100,22 +104,24 @@ def table(
     recipe = Recipe() if recipe is None else recipe
     recipes = {mode: replace(recipe, frequency=mode) for mode in MODES}
     task = trajectory.split.task
-    frozen = frozen_input(trajectory, draws, seed) if frozen is None else frozen
-    floor = {
-        mode: float(_idealised(frozen, trajectory, each)[1].mean())
-        for mode, each in recipes.items()
-    }
+    if floor is None:
+        frozen = frozen_input(trajectory, draws, seed)
+        floor = {
+            mode: float(_idealised(frozen, trajectory, each)[1].mean())
+            for mode, each in recipes.items()
+        }
+    steps = trajectory.steps if steps is None else steps
     start = trajectory.weights(trajectory.steps[:1])
     size = max(1, CHUNK_ELEMENTS // (3 * task.p * start.d_mlp))
     rows: list[pd.DataFrame] = []
-    for first in range(0, len(trajectory), size):
-        steps = trajectory.steps[first : first + size]
-        columns = _measured(trajectory.weights(steps), start, trajectory, recipes)
+    for first in range(0, len(steps), size):
+        some = steps[first : first + size]
+        columns = _measured(trajectory.weights(some), start, trajectory, recipes)
         columns |= {f"excess_{mode}": columns[f"idealised_{mode}"] - floor[mode] for mode in MODES}
         rows.append(
             pd.DataFrame(
                 {name: columns[name].double().cpu().numpy() for name in DEFINITIONS},
-                index=pd.Index(steps, name="step"),
+                index=pd.Index(some, name="step"),
             )
         )
     return pd.concat(rows)

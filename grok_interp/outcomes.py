@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from grok_interp import controls, dynamics, idealize, lottery, neurons
+from grok_interp import controls, dynamics, idealize, lottery, measures, neurons
 from grok_interp.config import FrequencyMode, MeasureConfig, Recipe
 from grok_interp.neurons import NeuronTable
 from grok_interp.trajectory import Trajectory
@@ -117,11 +117,8 @@ def of(trajectory: Trajectory, measure: MeasureConfig | None = None) -> dict[str
     measure = MeasureConfig() if measure is None else measure
     seed = trajectory.model_config.seed or 0
     frozen = dynamics.frozen_input(trajectory, measure.draws, seed)
-    steps = list(trajectory.steps) if measure.along else [trajectory.steps[0], trajectory.steps[-1]]
-    table = dynamics.table(trajectory, None, measure.draws, seed=seed, frozen=frozen)
-    last, metrics = table.iloc[-1], trajectory.metrics
-    start, end = (trajectory.weights([step])[0] for step in (steps[0], steps[-1]))
-    task = trajectory.split.task
+    start, end = (trajectory.weights([trajectory.steps[i]])[0] for i in (0, -1))
+    metrics, task = trajectory.metrics, trajectory.split.task
     networks = {"trained": end.expand(1), "frozen_input": frozen}
 
     @cache
@@ -129,6 +126,17 @@ def of(trajectory: Trajectory, measure: MeasureConfig | None = None) -> dict[str
         """Of each network; several measures ask for the same."""
         return {name: neurons.extract(each, task, mode) for name, each in networks.items()}
 
+    floor = {
+        mode: float(
+            measures.accuracy(
+                idealize.build(tables(mode)["frozen_input"], Recipe(frequency=mode)).weights, task
+            ).mean()
+        )
+        for mode in dynamics.MODES
+    }
+    steps = None if measure.along else trajectory.steps[-1:]
+    table = dynamics.table(trajectory, steps=steps, floor=floor)
+    last = table.iloc[-1]
     read, read_frozen = tables("joint")["trained"][0], tables("joint")["frozen_input"]
     by_itself_frozen = tables("per_matrix")["frozen_input"]
     happened = dynamics.milestones(metrics, SOLVED)

@@ -94,7 +94,7 @@ def test_use_is_judged_beside_the_control(own, without, control, starts) -> None
     assert text.startswith(starts)
     assert f"Without its waves it gets {without:.0%} of the pairs trained on" in text
     assert f"{sum(control) / 2:.0%} [{min(control):.0%}, {max(control):.0%}]" in text
-    assert "Of held-out pairs 50% (as it is, 50%; 50% [50%, 50%])." in text
+    assert "Of held-out pairs 50% (as it is, 50%; without as large others 50% [50%, 50%])." in text
 
 
 def test_without_held_out_pairs_nothing_is_said_of_them() -> None:

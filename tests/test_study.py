@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from grok_interp import figures, study, study_command, sweep
 from grok_interp.config import SweepRun, TrainConfig
+from grok_interp.verdict import SMALL_EXCESS
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 SWEPT = [name for name in study.NAMES if name != "costs"]
@@ -82,6 +85,17 @@ def test_the_site_says_what_its_tables_say(name: str) -> None:
     assert isinstance(getattr(figures, f"study_{name}")(result.tables), go.Figure)
 
 
+def test_all_small_settings_take_less_than_an_hour_on_two_cores() -> None:
+    abouts = [json.loads((RESULTS / name / "about.json").read_text()) for name in study.NAMES]
+    assert {(each["cores"], each["executor"]) for each in abouts} == {(2, "processes:2")}
+    seconds = sum(each["seconds"] for each in abouts)
+    assert seconds < 3600
+    readme = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    said = re.search(r"All eight take (\d+) minutes on two idle cores", readme)
+    assert said is not None
+    assert int(said[1]) == round(seconds / 60)
+
+
 def committed(name: str, table: str, **where: Any) -> pd.DataFrame:
     """Rows of a committed table."""
     rows = study.read_table(RESULTS / name / f"{table}.csv")
@@ -138,6 +152,58 @@ def test_in_short_says_what_the_tables_say() -> None:
     ]
     for sentence in expected:
         assert sentence in said
+
+    # What it says without decimals, or of several numbers.
+    assert [end("train_fraction", at, "excess_per_matrix") for at in (0.3, 0.75, 0.9)] == [
+        (0.0, 0.3),
+        (0.5, 0.7),
+        (0.5, 0.7),
+    ]
+    lines = [("train_fraction", at) for at in (0.3, 0.45, 0.6, 0.75, 0.9)]
+    lines += [("weight_decay", at) for at in (0.0, 0.3, 1.0, 3.0)]
+    ends = [end(*line, "excess_joint") for line in lines]
+    assert sorted(ends) == [(0.7, 0.9)] * 7 + [(0.7, 1.0)] * 2
+    assert math.isnan(end("weight_decay", 10, "excess_joint")[0])
+    assert (committed("diagram", "ends", what="phase_excess")["last"] == 0.9).all()
+    assert committed("diagram", "ends")["null"].dropna().abs().max() < SMALL_EXCESS
+
+    (before,) = committed(
+        "onset", "order", label_noise=0, event="excess_per_matrix > 0.1", against="grokked"
+    ).to_dict("records")
+    assert before["n"] == before["first"] == 84
+    assert before["lead_least"] > 200
+    noisy = committed("onset", "grokked", label_noise=0.3)
+    assert (noisy["n"].sum(), noisy["grokked"].sum()) == (40, 0)
+    assert noisy["clean"].equals(noisy["clean_grokked"])
+
+    shapes = committed("waves", "fits", matrix="W_in", measure="shape")
+    square = shapes[shapes["low"] > 0]
+    assert (len(shapes), len(square)) == (14, 1)
+    (found,) = square[["loss", "optimizer", "weight_decay"]].itertuples(index=False, name=None)
+    assert found == ("cross_entropy", "adamw", 3.0)
+    apart = committed("waves", "care", label_noise=0)["mean"].abs().max()
+    assert f"two input waves differ by {short(apart)} at most" in said
+
+    last = {"predictor": "aligned", "steps": 4000, "weight_decay": 1, "kind": "clean"}
+    share, chance = (
+        mean("lottery", "lottery", measure=name, **last) for name in ("share", "chance")
+    )
+    above = committed("lottery", "against_controls", control="W_in frozen", **last)["mean"].item()
+    assert f"for {share:.0%} of the neurons of clean networks (by chance {chance:.0%})" in said
+    assert f"{100 * above:.0f} points more than where W_in is frozen" in said
+    noisy = committed(
+        "lottery", "against_controls", control="W_in frozen", **last | {"kind": "noisy"}
+    )
+    assert noisy["low"].item() < 0 < noisy["high"].item()
+
+    excess = committed("generality", "generality", frequency="per_matrix", measure="excess")
+    assert (excess["low"] > SMALL_EXCESS).all()
+    widest = mean("breaks", "selection", p=113, d_mlp=1024, measure="frozen_input")
+    assert f"to {short(widest)} at p = 113 with 1,024 neurons" in said
+    (above,) = committed(
+        "breaks", "trend", cells="all", network="untrained", measure="above_chance"
+    ).to_dict("records")
+    assert above["low"] < 0 < above["high"]
 
 
 # The command --------------------------------------------------------------------------------------
