@@ -148,8 +148,8 @@ def test_a_system_that_does_not_tell_memory(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_bill_by_hand(fits: pd.DataFrame) -> None:
     size, steps, runs = Size(59, 256, 1740), 6000, 10_000
     bill = costs.predict(fits, *size, steps, runs, workers=64, measure=MeasureConfig(draws=5))
-    # Two frequency modes and the lottery, one pair of waves, all weights, checkpoints 0 and the last.
-    networks = {"extraction": 3 * 7 + 2 * 6 + 2, "evaluation": 3 * 7 + 2 + 6 * 3, "read-out": 5}
+    # Three modes and the lottery, two of them compared, one pair of waves, all weights, the last checkpoint.
+    networks = {"extraction": 3 * 7 + 2, "evaluation": 3 * 6 + 1 + 6 * 3, "read-out": 5}
     seconds = {what: count * law(what, size) for what, count in networks.items()}
     seconds[TRAINING] = steps * law(TRAINING, size)
     hours = {what: runs * each / 3600 for what, each in seconds.items()}
@@ -307,8 +307,8 @@ def test_networks_counted_are_those_measured(
     )
     outcomes.of(run, measure)
     counted = bills.networks_measured(measure)
-    # dynamics also scores its two checkpoints on the training pairs alone.
-    assert seen == counted | {"evaluation": counted["evaluation"] + 2}
+    # dynamics also scores its checkpoint on the training pairs alone.
+    assert seen == counted | {"evaluation": counted["evaluation"] + 1}
 
 
 # Measuring ----------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def predict(
     *,
     measured: pd.DataFrame | None = None,
     measure: MeasureConfig | None = None,
-    checkpoints: int = 2,
+    checkpoints: int = 1,
 ) -> Bill:
     """Bill some runs of one shape, full batches, from fitted laws.
 
@@ -198,7 +198,7 @@ def predict(
     )
 
 
-def networks_measured(measure: MeasureConfig, checkpoints: int = 2) -> dict[str, int]:
+def networks_measured(measure: MeasureConfig, checkpoints: int = 1) -> dict[str, int]:
     """How many networks :func:`grok_interp.outcomes.of` extracts, evaluates and fits for one run.
 
     The network at each checkpoint and the draws of its controls are counted alike.
@@ -212,10 +212,9 @@ def networks_measured(measure: MeasureConfig, checkpoints: int = 2) -> dict[str,
     """
     draws, modes = measure.draws, len(measure.frequencies)
     waves = len(measure.input_waveforms) * len(measure.output_waveforms)
-    # dynamics.table has three modes of its own; outcomes.of reads joint and per_matrix in any case, the
-    # lottery two networks more.
-    read = len({"joint", "per_matrix", *measure.frequencies})
-    extracted = len(MODES) * (draws + checkpoints) + read * (1 + draws) + 2
+    # dynamics.table reads each checkpoint in three modes, outcomes.of the last and the draws; the lottery two
+    # networks more.
+    extracted = len(MODES) * (checkpoints + 1 + draws) + 2
     evaluated = len(MODES) * (draws + checkpoints) + checkpoints
     evaluated += (1 + draws) * (1 + modes * waves * len(measure.replaced))
     fitted = draws
