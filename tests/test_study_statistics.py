@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from grok_interp.study import statistics
+from grok_interp.study import statistics, survival
 from grok_interp.verdict import bootstrap_mean
 
 
@@ -66,25 +66,25 @@ def test_order_is_certain_only_where_censoring_allows() -> None:
     x, x_late = [1, 5, 3, 3, 9, 5, 9], [False, False, False, False, True, False, True]
     y, y_late = [2, 4, 3, 3, 9, 4, 9], [False, False, False, True, False, True, True]
     expected = [1, -1, 0, 1, -1, math.nan, math.nan]
-    np.testing.assert_array_equal(statistics.order(x, x_late, y, y_late), expected)
-    low, high = statistics.lead(x, x_late, y, y_late)
+    np.testing.assert_array_equal(survival.order(x, x_late, y, y_late), expected)
+    low, high = survival.lead(x, x_late, y, y_late)
     inf = math.inf
     np.testing.assert_array_equal(low, [1, -1, 0, 0, -inf, -1, -inf])
     np.testing.assert_array_equal(high, [1, -1, 0, inf, 0, inf, inf])
 
 
 def test_median_has_bounds_where_censoring_leaves_it_open() -> None:
-    known = statistics.median([5.0, 1, 3], [5.0, 1, 3])
+    known = survival.median([5.0, 1, 3], [5.0, 1, 3])
     assert (known.low, known.high, known.n) == (3, 3, 3)
     assert math.isnan(known.interval_low)
     # Right-censored above the median does no harm; below, the median may be anything above 1.
-    assert statistics.median([1, 3, 5], [1, 3, math.inf]).high == 3
-    open_ended = statistics.median([1, 3, 5], [math.inf, 3, math.inf])
+    assert survival.median([1, 3, 5], [1, 3, math.inf]).high == 3
+    open_ended = survival.median([1, 3, 5], [math.inf, 3, math.inf])
     assert (open_ended.low, open_ended.high) == (3, math.inf)
-    assert statistics.median([-math.inf, 2, 3], [9, 2, 3]).low == 2
+    assert survival.median([-math.inf, 2, 3], [9, 2, 3]).low == 2
     for wrong in ([], []), ([2.0], [1.0]), ([math.nan], [1.0]):
         with pytest.raises(ValueError, match="bounds"):
-            statistics.median(*wrong)
+            survival.median(*wrong)
 
 
 def test_median_is_kaplan_meiers_where_all_runs_end_together() -> None:
@@ -96,34 +96,34 @@ def test_median_is_kaplan_meiers_where_all_runs_end_together() -> None:
         ]
         late = times > end
         seen = np.where(late, end, times)
-        found = statistics.median(seen, np.where(late, math.inf, seen))
-        survival = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(seen, late)).sf
-        past = survival.quantiles[survival.probabilities <= 0.5]
+        found = survival.median(seen, np.where(late, math.inf, seen))
+        curve = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(seen, late)).sf
+        past = curve.quantiles[curve.probabilities <= 0.5]
         assert found.high == (past[0] if (~late).sum() >= 16 else math.inf)
 
 
 def test_interval_of_the_median_is_that_of_the_sign_test() -> None:
     # Conover's table: of 8 values from the first to the last, of 20 from the 6th to the 15th.
     eight, twenty = np.arange(1.0, 9), np.arange(1.0, 21)
-    found = statistics.median(eight, eight)
+    found = survival.median(eight, eight)
     assert (found.interval_low, found.interval_high) == (1, 8)
-    found = statistics.median(twenty, twenty)
+    found = survival.median(twenty, twenty)
     assert (found.interval_low, found.interval_high) == (6, 15)
-    assert math.isnan(statistics.median(eight[:5], eight[:5]).interval_low)
+    assert math.isnan(survival.median(eight[:5], eight[:5]).interval_low)
     # It covers as often as it says, for a skewed distribution of few values.
     draws = np.random.default_rng(0).geometric(0.02, size=(200, 20))
     population = scipy.stats.geom.median(0.02)
     hits = 0
     for draw in draws:
-        found = statistics.median(draw, draw)
+        found = survival.median(draw, draw)
         hits += found.interval_low <= population <= found.interval_high
     assert hits / 200 > 0.93
 
 
-def uncensored(x: object, y: object, strata: object = None) -> statistics.RankCorrelation:
+def uncensored(x: object, y: object, strata: object = None) -> survival.RankCorrelation:
     never = np.zeros(len(x), bool)
     strata = np.zeros(len(x)) if strata is None else strata
-    return statistics.rank_correlation(x, never, y, never, strata, resamples=200)
+    return survival.rank_correlation(x, never, y, never, strata, resamples=200)
 
 
 def test_rank_correlation_is_kendalls_where_nothing_is_censored_or_tied() -> None:
@@ -151,15 +151,15 @@ def test_rank_correlation_compares_within_strata_only() -> None:
 
 def test_rank_correlation_uses_censored_pairs_whose_order_is_certain() -> None:
     # The last two are later in y than the others, but which of them came first is not known.
-    found = statistics.rank_correlation(
+    found = survival.rank_correlation(
         [1, 2, 3, 4], [False] * 4, [5, 7, 9, 9], [False, False, True, True], [0] * 4, resamples=50
     )
     assert (found.gamma, found.comparable, found.pairs) == (1, 5, 6)
-    nothing = statistics.rank_correlation([1, 2], [False] * 2, [9, 9], [True] * 2, [0, 0])
+    nothing = survival.rank_correlation([1, 2], [False] * 2, [9, 9], [True] * 2, [0, 0])
     assert math.isnan(nothing.gamma)
     assert (nothing.comparable, nothing.pairs) == (0, 1)
     with pytest.raises(ValueError, match="lengths"):
-        statistics.rank_correlation([1], [False], [1, 2], [False] * 2, [0, 0])
+        survival.rank_correlation([1], [False], [1, 2], [False] * 2, [0, 0])
 
 
 def test_runs_that_share_a_seed_are_no_more_evidence_than_one() -> None:
@@ -171,7 +171,7 @@ def test_runs_that_share_a_seed_are_no_more_evidence_than_one() -> None:
     def interval(copies: int, *, by_seed: bool) -> float:
         strata, units = np.repeat(np.arange(copies), 20), np.tile(seeds, copies)
         late = never[: 20 * copies]
-        found = statistics.rank_correlation(
+        found = survival.rank_correlation(
             np.tile(x, copies),
             late,
             np.tile(y, copies),
@@ -202,7 +202,7 @@ def test_rank_correlation_finds_the_tau_of_gamma_frailties_through_heavy_censori
         rate = np.ones(n) if math.isinf(shape) else rng.gamma(shape, 1 / shape, n)
         x, y = rng.exponential(1 / rate), rng.exponential(1 / rate)
         end_x, end_y = np.quantile(x, 0.67), rng.uniform(0, 2 * np.quantile(y, 0.5), n)
-        found = statistics.rank_correlation(
+        found = survival.rank_correlation(
             np.minimum(x, end_x), x > end_x, np.minimum(y, end_y), y > end_y, [0] * n, resamples=0
         )
         samples.append(found.gamma)
@@ -220,16 +220,16 @@ def test_the_interval_of_a_rank_correlation_covers() -> None:
     for _ in range(40):
         x, z = rng.normal(size=(2, 60))
         y = rho * x + math.sqrt(1 - rho**2) * z
-        found = statistics.rank_correlation(x, never, y, never, strata, resamples=200)
+        found = survival.rank_correlation(x, never, y, never, strata, resamples=200)
         hits += found.low <= tau <= found.high
     # At .95 fewer than 35 of 40 happen once in seventy times.
     assert hits >= 35
 
 
-def difference(x: object, z: object, y: object, late: object = None) -> statistics.RankDifference:
+def difference(x: object, z: object, y: object, late: object = None) -> survival.RankDifference:
     never = np.zeros(len(y), bool)
     late = never if late is None else late
-    return statistics.rank_difference(x, never, z, late, y, never, never, resamples=400)
+    return survival.rank_difference(x, never, z, late, y, never, never, resamples=400)
 
 
 def test_a_rank_difference_is_of_the_pairs_that_all_three_times_order() -> None:

@@ -8,7 +8,7 @@ What is not evidence: an early step of the idealised accuracy itself. Random inp
 read-out are above most levels before anything is learned (table ``floor``). Nor that an excess of 0.1 comes
 before a test accuracy of 0.99, which is a far higher level: so the test accuracy's own step at the same
 level stands beside, and memorisation, which comes before grokking too. Nor a correlation across
-settings (:mod:`.statistics`). Nor that no dependence on the step of grokking is shown, where not even lower
+settings (:mod:`.survival`). Nor that no dependence on the step of grokking is shown, where not even lower
 levels of test accuracy order it: then hardly anything could have been shown.
 
 That a test accuracy above one half is foretold is exploratory: it was added as a second target after the
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from grok_interp import sweep
-from grok_interp.study import onset_events, statistics
+from grok_interp.study import onset_events, statistics, survival
 from grok_interp.study.cells import require
 from grok_interp.study.onset_events import (
     COMPARED,
@@ -55,12 +55,12 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         - ``order``: of two events, in how many runs the one was certainly first, with the smallest and the
           largest of the settings' median leads, by label noise;
         - ``leads``: the same by setting, with the interval of the median lead in steps
-          (:func:`.statistics.median`);
+          (:func:`.survival.median`);
         - ``prediction``: rank correlation (Goodman and Kruskal's gamma) of each event with grokking, and with
           a test accuracy above one half, within settings, by label noise; intervals are over seeds, which
           settings share;
         - ``closer``: how much more closely each event goes with these than memorisation does, over the pairs
-          that all three order (:func:`.statistics.rank_difference`);
+          that all three order (:func:`.survival.rank_difference`);
         - ``grokked``: of each setting, how many of ``n`` runs grokked by the ``last_step``, and by that
           step how many of the ``clean`` runs of the same setting but for its noise;
         - ``events``: median step of each event by setting, ``censored`` of ``n`` runs did not get there;
@@ -124,11 +124,11 @@ def _order(
 ) -> dict[str, Any]:
     """How often one event came before the other, and the median of how long before."""
     both = *times(group, earlier), *times(group, later)
-    order = statistics.order(*both)
+    order = survival.order(*both)
     row = {"event": label(*earlier), "against": label(*later), "n": len(group)}
     counts = [(order == 1).sum(), (order == -1).sum(), (order == 0).sum(), np.isnan(order).sum()]
     row |= {name: int(count) for name, count in zip(COUNTS, counts, strict=True)}
-    lead = statistics.median(*statistics.lead(*both))
+    lead = survival.median(*survival.lead(*both))
     return row | {
         "lead_least": lead.low,
         "lead_most": lead.high,
@@ -151,7 +151,7 @@ def _pooled(leads: pd.DataFrame) -> pd.DataFrame:
 
 def _median(group: pd.DataFrame, event: tuple[str, float]) -> dict[str, Any]:
     steps, censored = times(group, event)
-    found = statistics.median(steps, np.where(censored, np.inf, steps))
+    found = survival.median(steps, np.where(censored, np.inf, steps))
     return {
         "event": label(*event),
         "n": found.n,
@@ -184,7 +184,7 @@ def _prediction(
 ) -> dict[str, Any]:
     """Rank correlation of two events within settings."""
     strata = group["setting"]
-    found = statistics.rank_correlation(
+    found = survival.rank_correlation(
         *times(group, event), *times(group, later), strata, units=group["seed"]
     )
     return {
@@ -205,7 +205,7 @@ def _closer(
     group: pd.DataFrame, event: tuple[str, float], later: tuple[str, float]
 ) -> dict[str, Any]:
     """How much more closely one event goes with a later one than memorisation does."""
-    found = statistics.rank_difference(
+    found = survival.rank_difference(
         *times(group, event),
         *times(group, MEMORISED),
         *times(group, later),
