@@ -36,8 +36,8 @@ demos: $(STAMP) ## run the notebooks in demos/ (each under three minutes)
 docs: $(STAMP) ## build the site, running the code of its pages: docs/_build/html/index.html (minutes)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --jobs 2 -b html docs docs/_build/html
 
-test-slow: $(STAMP) ## tests that train for longer, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations=12
+test-slow: $(STAMP) ## tests that train for longer
+	$(BIN)/python -m pytest -m slow --durations=12
 
 test-browser: $(STAMP) ## the report in a real browser; needs an installed Chromium
 	@test -n "$${CHROMIUM:-$$(command -v chromium || command -v google-chrome)}" || { echo "no Chromium found: install one (on Debian: apt-get install chromium), or set CHROMIUM to its path"; exit 1; }
